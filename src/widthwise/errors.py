@@ -1,0 +1,147 @@
+"""One family of errors, and the checks that raise them.
+
+Every message says three things: which argument, what it got, what is allowed. The command line turns any
+:class:`InputError` or :class:`InputTypeError` into one line and exit code 2; anything else is a bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "CollapseError",
+    "CollapseWarning",
+    "DataError",
+    "InputError",
+    "InputTypeError",
+    "check_choice",
+    "check_finite",
+    "check_integer",
+    "check_number",
+    "check_type",
+]
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class InputTypeError(TypeError):
+    """An argument has a type that is not allowed."""
+
+
+class DataError(InputError):
+    """A data set or a file cannot be used; the message names the file and how to mend it."""
+
+
+class CollapseError(InputError):
+    """A mask empties a layer or cuts every path from input to output."""
+
+
+class CollapseWarning(UserWarning):
+    """The same as :class:`CollapseError`, where the caller asked for a warning only."""
+
+
+def check_choice(name: str, got: str, allowed: Iterable[str]) -> str:
+    """Return ``got`` if it is one of ``allowed``.
+
+    Raises:
+        InputTypeError: if ``got`` is not a string.
+        InputError: if it is not among ``allowed``; the message lists them and suggests the nearest.
+    """
+    options = sorted(allowed)
+    check_type(name, got, str)
+    if got in options:
+        return got
+    near = difflib.get_close_matches(got, options, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise InputError(f"{name}: got {got!r}, allowed are {', '.join(options)}{hint}")
+
+
+def check_type(name: str, got: Any, kind: type[T] | tuple[type[T], ...]) -> T:
+    """Return ``got`` if it is an instance of ``kind``.
+
+    Raises:
+        InputTypeError: otherwise.
+    """
+    if isinstance(got, kind):
+        return got
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    wanted = " or ".join(k.__name__ for k in kinds)
+    raise InputTypeError(f"{name}: got {got!r} of type {type(got).__name__}, allowed is {wanted}")
+
+
+def check_integer(name: str, got: Any, low: int = 0, high: int | None = None) -> int:
+    """Return ``got`` as an ``int`` if it is a whole number in ``[low, high]``.
+
+    Raises:
+        InputTypeError: if ``got`` is not a whole number (``True`` is none).
+        InputError: if it lies outside the bounds.
+    """
+    if isinstance(got, bool) or not isinstance(got, Integral):
+        raise InputTypeError(f"{name}: got {got!r} of type {type(got).__name__}, allowed is a whole number")
+    value = int(got)
+    if value < low or (high is not None and value > high):
+        bound = f"at least {low}" if high is None else f"{low} to {high}"
+        raise InputError(f"{name}: got {value}, allowed is a whole number, {bound}")
+    return value
+
+
+def check_number(
+    name: str,
+    got: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> float:
+    """Return ``got`` as a ``float`` if it is a finite number between ``low`` and ``high``.
+
+    Args:
+        name: the argument's name, for the message.
+        got: what the caller passed.
+        low: smallest value allowed.
+        high: largest value allowed.
+        low_open: whether ``low`` itself is excluded.
+        high_open: whether ``high`` itself is excluded.
+
+    Raises:
+        InputTypeError: if ``got`` is not a real number.
+        InputError: if it is not finite or lies outside the interval.
+    """
+    if isinstance(got, bool) or not isinstance(got, Real):
+        raise InputTypeError(f"{name}: got {got!r} of type {type(got).__name__}, allowed is a number")
+    value = float(got)
+    below = value <= low if low_open else value < low
+    above = value >= high if high_open else value > high
+    if not math.isfinite(value) or below or above:
+        left = "(" if low_open or math.isinf(low) else "["
+        right = ")" if high_open or math.isinf(high) else "]"
+        raise InputError(f"{name}: got {got}, allowed is a number in {left}{low:g}, {high:g}{right}")
+    return value
+
+
+def check_finite(name: str, tensor: Tensor) -> Tensor:
+    """Return ``tensor`` if it holds neither NaN nor infinity.
+
+    Raises:
+        InputError: otherwise; the message counts the bad entries and gives the place of the first.
+    """
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    bad = ~torch.isfinite(tensor)
+    count = int(bad.sum())
+    if count:
+        first = tuple(torch.nonzero(bad)[0].tolist())
+        raise InputError(f"{name}: {count} of {tensor.numel()} values are NaN or infinite, first at {first}")
+    return tensor
