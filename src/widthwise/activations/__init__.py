@@ -1,0 +1,6 @@
+"""Activations: one type, the ones known by name, and the way from a name, module or function to it."""
+
+from widthwise.activations.base import Activation, ClosedForm, Elementwise, affine
+from widthwise.activations.registry import get, names, of_module, register
+
+__all__ = ["Activation", "ClosedForm", "Elementwise", "affine", "get", "names", "of_module", "register"]

@@ -1,0 +1,149 @@
+"""From whatever names an activation (a string, a module, a function) to the :class:`Activation`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Hashable
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.activations.base import Activation, Elementwise
+from widthwise.activations.catalogue import FAMILIES, FUNCTIONS
+from widthwise.errors import InputError, InputTypeError, check_choice, check_type
+
+__all__ = ["get", "names", "of_module", "register"]
+
+_REGISTERED: dict[str, Activation] = {}
+_CALL = re.compile(r"\s*(?P<family>\w+)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
+
+_MODULES: dict[type[nn.Module], Callable[..., str]] = {
+    nn.ReLU: lambda m: "relu",
+    nn.LeakyReLU: lambda m: f"leaky_relu({m.negative_slope})",
+    nn.ReLU6: lambda m: "relu6",
+    nn.ELU: lambda m: f"elu({m.alpha})",
+    nn.CELU: lambda m: f"celu({m.alpha})",
+    nn.SELU: lambda m: "selu",
+    nn.GELU: lambda m: "gelu" if m.approximate == "none" else "gelu_tanh",
+    nn.SiLU: lambda m: "silu",
+    nn.Mish: lambda m: "mish",
+    nn.Softplus: lambda m: f"softplus({m.beta})",
+    nn.Tanh: lambda m: "tanh",
+    nn.Sigmoid: lambda m: "sigmoid",
+    nn.LogSigmoid: lambda m: "logsigmoid",
+    nn.Softsign: lambda m: "softsign",
+    nn.Tanhshrink: lambda m: "tanhshrink",
+    nn.Hardtanh: lambda m: f"hardtanh({m.min_val},{m.max_val})",
+    nn.Hardsigmoid: lambda m: "hardsigmoid",
+    nn.Hardswish: lambda m: "hardswish",
+    nn.Softshrink: lambda m: f"softshrink({m.lambd})",
+    nn.Hardshrink: lambda m: f"hardshrink({m.lambd})",
+    nn.Identity: lambda m: "linear",
+}
+
+
+def names() -> list[str]:
+    """Return every name :func:`get` knows, sorted."""
+    return sorted({*FAMILIES, *_REGISTERED})
+
+
+def register(activation: Activation) -> Activation:
+    """Make ``activation`` known by its name, and return it.
+
+    Raises:
+        InputTypeError: if it is not an :class:`Activation`.
+        InputError: if the name is taken by another one, or is not a word.
+    """
+    check_type("activation", activation, Activation)
+    name = activation.name
+    if not name.isidentifier():
+        raise InputError(
+            f"activation.name: got {name!r}, allowed is a word of letters, digits and underscores"
+        )
+    if name in FAMILIES or _REGISTERED.get(name, activation) != activation:
+        raise InputError(f"activation.name: got {name!r}, which is taken; choose another")
+    _REGISTERED[name] = activation
+    return activation
+
+
+def get(activation: str | Activation | nn.Module | Callable[[Tensor], Tensor]) -> Activation:
+    """Return the :class:`Activation` meant.
+
+    Args:
+        activation: a name, with its parameters in parentheses if they are not the defaults (``"relu"``,
+            ``"erf(2)"``, ``"abrelu(-0.1,1)"``); an :class:`Activation`; a module such as ``nn.ELU(0.5)``;
+            or any elementwise function of a tensor that autograd can follow.
+
+    Raises:
+        InputError: for an unknown name (the message lists the known ones and the nearest), wrong parameters,
+            or a function that is not elementwise.
+        InputTypeError: for anything else.
+
+    Example:
+        >>> get(nn.LeakyReLU(0.2)) == get("leaky_relu(0.2)")
+        True
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if isinstance(activation, str):
+        return _from_name(activation)
+    if isinstance(activation, nn.Module):
+        return of_module(activation) or _from_function(activation, type(activation).__name__)
+    if not callable(activation):
+        wanted = "a name, an Activation, an activation module or a function of a tensor"
+        raise InputTypeError(f"activation: got {activation!r}, allowed is {wanted}")
+    if isinstance(activation, Hashable) and activation in FUNCTIONS:
+        return _from_name(FUNCTIONS[activation])
+    return _from_function(activation, getattr(activation, "__name__", type(activation).__name__))
+
+
+def of_module(module: nn.Module) -> Activation | None:
+    """Return the activation that ``module`` is, or ``None`` if it is not an activation known to this package.
+
+    Subclasses count as their own kind and are not taken for their parents.
+
+    Example:
+        >>> of_module(nn.ELU(0.5)).name, of_module(nn.Linear(2, 2))
+        ('elu(0.5)', None)
+    """
+    check_type("module", module, nn.Module)
+    if isinstance(module, Elementwise):
+        return module.activation
+    if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+        return _from_name(f"leaky_relu({module.weight.item()})")
+    naming = _MODULES.get(type(module))
+    return None if naming is None else _from_name(naming(module))
+
+
+def _from_name(name: str) -> Activation:
+    match = _CALL.fullmatch(name)
+    family = match["family"] if match else name
+    check_choice("activation", family, names())
+    arguments = [part for part in ((match and match["arguments"]) or "").split(",") if part.strip()]
+    if family in _REGISTERED and not arguments:
+        return _REGISTERED[family]
+    factory = FAMILIES[family]
+    try:
+        values = [float(part) for part in arguments]
+        inspect.signature(factory).bind(*values)
+    except (TypeError, ValueError):
+        wanted = ", ".join(inspect.signature(factory).parameters)
+        allowed = f"{family}({wanted}) with numbers" if wanted else f"{family} without parameters"
+        raise InputError(f"activation: got {name!r}, allowed is {allowed}") from None
+    return factory(*values)
+
+
+def _from_function(function: Callable[[Tensor], Tensor], name: str) -> Activation:
+    """Wrap a user's function after checking, on a few points, that it is elementwise and repeatable."""
+    if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
+        raise InputError(f"activation: got {name}, which has parameters; allowed is an elementwise function")
+    x = torch.linspace(-1.5, 1.25, 12, dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            whole, parts = function(x), torch.cat([function(part) for part in (x[:5], x[5:])])
+    except Exception as error:
+        raise InputError(f"activation: {name} fails on a float64 tensor of shape (12,): {error}") from error
+    if not isinstance(whole, Tensor) or whole.shape != x.shape or not torch.equal(whole, parts):
+        raise InputError(f"activation: {name} is not an elementwise function, which alone is allowed here")
+    return Activation(name, function)
