@@ -1,0 +1,147 @@
+"""Finished runs in one SQLite file: written as they come, never twice, never half.
+
+A run is a frozen dataclass; its content hash is its name. Running the same config again finds the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from widthwise.errors import DataError, InputTypeError
+
+__all__ = ["Store", "run_hash"]
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    hash TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    config TEXT NOT NULL,
+    result TEXT NOT NULL,
+    finished REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS runs_kind ON runs (kind);
+"""
+
+
+def run_hash(config: Any) -> str:
+    """Content hash of a frozen dataclass: the same for equal configs in any process, 32 hexadecimal digits.
+
+    Raises:
+        InputTypeError: if ``config`` is not a dataclass instance of JSON values.
+    """
+    return hashlib.sha256(_canonical(config).encode()).hexdigest()[:32]
+
+
+class Store:
+    """Results of runs, by the hash of their config.
+
+    Args:
+        path: the SQLite file; made if it is not there.
+
+    Raises:
+        DataError: if the file is not a store, or of a later version; it is left as it is.
+        OSError: if it cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._translating():
+            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            try:
+                self._open()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def put(self, kind: str, results: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
+        """Store ``(config, result)`` pairs, all of them or none; a stored config keeps its first result.
+
+        Raises:
+            OSError: if the disk is full or the file cannot be written.
+        """
+        rows = [
+            (run_hash(c), kind, _canonical(c), json.dumps(r, sort_keys=True), time.time()) for c, r in results
+        ]
+        with self._translating():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", rows)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def get(self, config: Any) -> dict[str, Any] | None:
+        """The result of a config, or ``None`` if it has not been run."""
+        with self._translating():
+            row = self._db.execute("SELECT result FROM runs WHERE hash = ?", (run_hash(config),)).fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
+    def all(self, kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Every ``(config, result)`` of a kind, in the order they finished."""
+        with self._translating():
+            rows = self._db.execute(
+                "SELECT config, result FROM runs WHERE kind = ? ORDER BY finished, hash", (kind,)
+            ).fetchall()
+        return [(json.loads(config), json.loads(result)) for config, result in rows]
+
+    def close(self) -> None:
+        """Write everything into the one file and close it."""
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if version > VERSION or (version == 0 and tables):
+            reason = f"is a store of version {version}" if version else "is a database of another program"
+            raise DataError(
+                f"{self.path}: {reason}; this widthwise writes version {VERSION}. Choose another --out."
+            )
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.executescript(_SCHEMA)
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{self.path}: {error}; what was stored before is kept") from error
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{self.path}: not a store of results ({error}); move it away or choose another --out"
+            ) from error
+
+
+def _canonical(config: Any) -> str:
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise InputTypeError(f"config: got {config!r}, allowed is an instance of a frozen dataclass")
+    try:
+        return json.dumps(
+            {"type": type(config).__name__, **dataclasses.asdict(config)}, sort_keys=True, allow_nan=False
+        )
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(
+            f"config: got {config!r}, allowed are fields of JSON values ({error})"
+        ) from error

@@ -1,0 +1,145 @@
+"""The training loop: one for every network of the package, deterministic and resumable.
+
+Every network sees the order of examples that its seed gives, whatever else is trained beside it, so a seed
+names the same run alone and in a family.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from widthwise.errors import InputError, check_finite
+from widthwise.training.config import TrainConfig
+from widthwise.training.family import Family
+from widthwise.training.objective import Objective
+
+__all__ = ["Progress", "evaluate", "train"]
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Progress:
+    """Where a training run stands: all that is needed to go on from here.
+
+    Attributes:
+        epoch: epochs done.
+        momentum: parameter name -> momentum buffer; empty before the first step and without momentum.
+        curve: ``(epoch, metric of each network)`` on the validation set.
+    """
+
+    epoch: int = 0
+    momentum: dict[str, Tensor] = field(default_factory=dict)
+    curve: list[tuple[int, list[float]]] = field(default_factory=list)
+
+
+def train(
+    family: Family,
+    data: Pair,
+    config: TrainConfig,
+    objective: Objective,
+    *,
+    seeds: Sequence[int],
+    validation: Pair | None = None,
+    record_every: int = 10,
+    progress: Progress | None = None,
+    after_epoch: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Train every network of a family in place.
+
+    Args:
+        family: the networks.
+        data: inputs ``(n, ...)`` and targets ``(n,)`` or ``(n, k)``, on the family's device.
+        config: epochs, batch size, learning rate and so on.
+        objective: loss and metric.
+        seeds: for each network the seed that orders its examples.
+        validation: set on which the metric is recorded, if any.
+        record_every: epochs between two records; the last epoch is always recorded.
+        progress: where to go on from; the family must hold the state of that moment.
+        after_epoch: called with the progress after each epoch, to report or to save it.
+
+    Returns:
+        The progress at the end, the recorded curve in it.
+
+    Raises:
+        InputError: if the data are empty, not finite, or the numbers of examples or seeds do not match.
+    """
+    x, y = _checked(data, "data")
+    if len(seeds) != len(family):
+        raise InputError(f"seeds: got {len(seeds)} for {len(family)} networks, allowed is one a network")
+    progress = progress or Progress()
+    for epoch in range(progress.epoch, config.epochs):
+        _epoch(family, x, y, config, objective, seeds, epoch, progress.momentum)
+        progress.epoch = epoch + 1
+        if validation is not None and (progress.epoch % record_every == 0 or progress.epoch == config.epochs):
+            progress.curve.append((progress.epoch, evaluate(family, validation, objective).tolist()))
+        if after_epoch is not None:
+            after_epoch(progress)
+    return progress
+
+
+def evaluate(family: Family, data: Pair, objective: Objective, *, chunk: int = 2000) -> Tensor:
+    """The metric of each network on a whole set, ``(nets,)`` in float64; NaN for a diverged network."""
+    x, y = data
+    outputs = [family.forward(part.expand(len(family), *part.shape)) for part in torch.split(x, chunk)]
+    return objective.score(torch.cat(outputs, 1), y)
+
+
+def _epoch(
+    family: Family,
+    x: Tensor,
+    y: Tensor,
+    config: TrainConfig,
+    objective: Objective,
+    seeds: Sequence[int],
+    epoch: int,
+    momentum: dict[str, Tensor],
+) -> None:
+    unique = sorted(set(seeds))
+    orders = torch.stack([_order(len(x), seed, epoch) for seed in unique])[[unique.index(s) for s in seeds]]
+    lr = config.lr_at(epoch)
+    for batch in torch.split(orders.to(x.device), config.batch_size, dim=1):
+        grads = family.gradients(x[batch], y[batch], objective)
+        _step(family.params, grads, momentum, lr, config)
+
+
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    digest = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+    return torch.randperm(n, generator=generator)
+
+
+def _step(
+    params: dict[str, Tensor],
+    grads: dict[str, Tensor],
+    momentum: dict[str, Tensor],
+    lr: float,
+    config: TrainConfig,
+) -> None:
+    """SGD as PyTorch defines it. A pruned weight is zero and so is its gradient: it stays where it is."""
+    names = list(params)
+    weights, steps = [params[n] for n in names], [grads[n] for n in names]
+    if config.weight_decay:
+        torch._foreach_add_(steps, weights, alpha=config.weight_decay)
+    if config.momentum:
+        if not momentum:
+            momentum.update({n: torch.zeros_like(params[n]) for n in names})
+        velocity = [momentum[n] for n in names]
+        torch._foreach_mul_(velocity, config.momentum)
+        torch._foreach_add_(velocity, steps)
+        steps = velocity
+    torch._foreach_add_(weights, steps, alpha=-lr)
+
+
+def _checked(data: Pair, name: str) -> Pair:
+    x, y = data
+    if len(x) == 0 or len(x) != len(y):
+        raise InputError(
+            f"{name}: got {len(x)} inputs and {len(y)} targets, allowed are as many of both, at least one"
+        )
+    return check_finite(f"{name} inputs", x), check_finite(f"{name} targets", y)

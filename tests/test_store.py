@@ -1,0 +1,109 @@
+"""The store: each run once, all or nothing, nothing of another program's overwritten."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from widthwise.errors import DataError, InputTypeError
+from widthwise.store import Store, run_hash
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int
+    lr: float = 0.1
+
+
+@dataclass(frozen=True)
+class Other:
+    width: int
+    lr: float = 0.1
+
+
+def test_a_config_is_named_by_its_content():
+    assert run_hash(Config(3)) == run_hash(Config(3, 0.1)) != run_hash(Config(4))
+    assert run_hash(Config(3)) != run_hash(Other(3))
+    code = (
+        "from dataclasses import make_dataclass as m; from widthwise.store import run_hash;"
+        "print(run_hash(m('Config', [('width', int), ('lr', float, 0.1)], frozen=True)(3)))"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == run_hash(Config(3))
+
+
+@pytest.mark.parametrize("bad", [3, Config, Config(object()), Config(1, float("nan"))])
+def test_only_plain_configs_have_a_name(bad):
+    with pytest.raises(InputTypeError, match="config: got"):
+        run_hash(bad)
+
+
+def test_results_come_back_and_the_first_stays(tmp_path):
+    with Store(tmp_path / "deep" / "r.sqlite") as store:
+        store.put("net", [(Config(1), {"test": 0.5}), (Config(2), {"test": 0.25})])
+        store.put("net", [(Config(1), {"test": 0.9})])
+    with Store(tmp_path / "deep" / "r.sqlite") as store:
+        assert store.get(Config(1)) == {"test": 0.5}
+        assert store.get(Config(3)) is None
+        assert [(c["width"], r["test"]) for c, r in store.all("net")] == [(1, 0.5), (2, 0.25)]
+        assert store.all("other") == []
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(tmp_path):
+    with Store(tmp_path / "r.sqlite") as store:
+        with pytest.raises(TypeError):
+            store.put("net", [(Config(1), {"test": 0.5}), (Config(2), {"test": object()})])
+        assert store.get(Config(1)) is None
+        store.put("net", [(Config(1), {"test": 0.5})])
+        assert store.get(Config(1)) == {"test": 0.5}
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to look like one" * 20, b"x"])
+def test_a_file_that_is_no_store_is_refused_and_kept(tmp_path, content):
+    path = tmp_path / "r.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"r\.sqlite: not a store"):
+        Store(path)
+    assert path.read_bytes() == content
+
+
+def test_a_later_version_and_a_foreign_database_are_refused(tmp_path):
+    for name, statement in [("later", "PRAGMA user_version = 99"), ("foreign", "CREATE TABLE t (a)")]:
+        path = tmp_path / name
+        db = sqlite3.connect(path)
+        db.execute(statement)
+        db.commit()
+        db.close()
+        before = path.read_bytes()
+        with pytest.raises(DataError, match="version 99|another program"):
+            Store(path)
+        assert path.read_bytes() == before
+
+
+def test_two_processes_may_write_at_once(tmp_path):
+    path = tmp_path / "r.sqlite"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from test_store import Config; from widthwise.store import Store\n"
+        "with Store(sys.argv[2]) as s:\n"
+        "    for i in range(40): s.put('net', [(Config(i), {'by': sys.argv[3]})])"
+    )
+    here = str(Path(__file__).parent)
+    workers = [subprocess.Popen([sys.executable, "-c", code, here, str(path), str(i)]) for i in range(2)]
+    assert [w.wait() for w in workers] == [0, 0]
+    with Store(path) as store:
+        assert sorted(c["width"] for c, _ in store.all("net")) == list(range(40))
+
+
+def test_a_full_disk_is_an_oserror_and_loses_nothing(tmp_path):
+    with Store(tmp_path / "r.sqlite") as store:
+        store.put("net", [(Config(1), {"test": 0.5})])
+        store._db.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(OSError, match="full"):
+            store.put("net", [(Config(2), {"blob": "x" * 10**6})])
+        assert store.get(Config(1)) == {"test": 0.5}
+        assert store.get(Config(2)) is None
