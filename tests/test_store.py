@@ -88,7 +88,8 @@ def test_a_later_version_and_a_foreign_database_are_refused(tmp_path):
 def test_two_processes_may_write_at_once(tmp_path):
     path = tmp_path / "r.sqlite"
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from test_store import Config; from widthwise.store import Store\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_store import Config; from widthwise.store import Store\n"
         "with Store(sys.argv[2]) as s:\n"
         "    for i in range(40): s.put('net', [(Config(i), {'by': sys.argv[3]})])"
     )

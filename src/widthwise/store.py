@@ -22,6 +22,7 @@ from widthwise.errors import DataError, InputTypeError
 __all__ = ["Store", "run_hash"]
 
 VERSION = 1
+_MAGIC = b"SQLite format 3\0"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     hash TEXT PRIMARY KEY,
@@ -57,6 +58,7 @@ class Store:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._check_header()
         with self._translating():
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             try:
@@ -110,6 +112,20 @@ class Store:
     ) -> None:
         self.close()
 
+    def _check_header(self) -> None:
+        """SQLite takes a file shorter than its header for an empty database and would overwrite it."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+        if start and start != _MAGIC:
+            raise self._foreign("it does not start as an SQLite file does")
+
+    def _foreign(self, reason: object) -> DataError:
+        return DataError(
+            f"{self.path}: not a store of results ({reason}); move it away or choose another --out"
+        )
+
     def _open(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -129,9 +145,7 @@ class Store:
         except sqlite3.OperationalError as error:
             raise OSError(f"{self.path}: {error}; what was stored before is kept") from error
         except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"{self.path}: not a store of results ({error}); move it away or choose another --out"
-            ) from error
+            raise self._foreign(error) from error
 
 
 def _canonical(config: Any) -> str:

@@ -1,9 +1,8 @@
 """Many networks of one shape as one computation.
 
-A family stacks the parameters of its networks along a new first axis. Networks that are plain chains of
-linear layers and activations run as batched matrix products with a hand-written backward pass; any other module runs
-under ``torch.func.vmap``; a module that cannot be vectorised runs one network at a time. All three give the
-same gradients.
+A family stacks the parameters of its networks along a new first axis. Chains of linear layers and activations
+run as batched matrix products with a hand-written backward pass; any other module runs under
+``torch.func.vmap``; one that cannot be vectorised runs a network at a time. All three give the same gradients.
 """
 
 from __future__ import annotations
