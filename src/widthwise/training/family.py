@@ -2,7 +2,7 @@
 
 A family stacks the parameters of its networks along a new first axis. Chains of linear layers and activations
 run as batched matrix products with a hand-written backward pass; any other module runs under
-``torch.func.vmap``; one that cannot be vectorised runs a network at a time. All three give the same gradients.
+under ``torch.func.vmap``; one that cannot be vectorised runs a network at a time, to the same result.
 """
 
 from __future__ import annotations
