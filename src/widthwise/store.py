@@ -73,9 +73,7 @@ class Store:
         Raises:
             OSError: if the disk is full or the file cannot be written.
         """
-        rows = [
-            (run_hash(c), kind, _canonical(c), json.dumps(r, sort_keys=True), time.time()) for c, r in results
-        ]
+        rows = [(run_hash(c), kind, _canonical(c), json.dumps(r, sort_keys=True), time.time()) for c, r in results]
         with self._translating():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -122,18 +120,14 @@ class Store:
             raise self._foreign("it does not start as an SQLite file does")
 
     def _foreign(self, reason: object) -> DataError:
-        return DataError(
-            f"{self.path}: not a store of results ({reason}); move it away or choose another --out"
-        )
+        return DataError(f"{self.path}: not a store of results ({reason}); move it away or choose another --out")
 
     def _open(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version > VERSION or (version == 0 and tables):
             reason = f"is a store of version {version}" if version else "is a database of another program"
-            raise DataError(
-                f"{self.path}: {reason}; this widthwise writes version {VERSION}. Choose another --out."
-            )
+            raise DataError(f"{self.path}: {reason}; this widthwise writes version {VERSION}. Choose another --out.")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_SCHEMA)
         self._db.execute(f"PRAGMA user_version = {VERSION}")
@@ -156,6 +150,4 @@ def _canonical(config: Any) -> str:
             {"type": type(config).__name__, **dataclasses.asdict(config)}, sort_keys=True, allow_nan=False
         )
     except (TypeError, ValueError) as error:
-        raise InputTypeError(
-            f"config: got {config!r}, allowed are fields of JSON values ({error})"
-        ) from error
+        raise InputTypeError(f"config: got {config!r}, allowed are fields of JSON values ({error})") from error

@@ -66,9 +66,7 @@ class Chain:
         """Outputs ``(nets, batch, k)`` for inputs ``(nets, batch, ...)``."""
         return self._trace(params, x)[-1]
 
-    def gradients(
-        self, params: Mapping[str, Tensor], x: Tensor, y: Tensor, objective: Objective
-    ) -> dict[str, Tensor]:
+    def gradients(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor, objective: Objective) -> dict[str, Tensor]:
         """Gradient of each network's mean loss, name -> ``(nets, *shape)``."""
         trace = self._trace(params, x)
         delta = objective.output_gradient(trace[-1], y)

@@ -105,9 +105,7 @@ class Family:
             self.params[name].masked_fill_(alive == 0, 0.0)
 
 
-def _stack_alive(
-    params: Mapping[str, Tensor], pruned: Sequence[Mapping[str, Tensor] | None]
-) -> dict[str, Tensor]:
+def _stack_alive(params: Mapping[str, Tensor], pruned: Sequence[Mapping[str, Tensor] | None]) -> dict[str, Tensor]:
     """Float masks (1 = lives) of every parameter that some network prunes, stacked."""
     names = {name for masks in pruned if masks for name in masks}
     return {
@@ -146,16 +144,11 @@ class _Autograd:
             self.name = "loop"
             return self._one_by_one(params, x)
 
-    def gradients(
-        self, params: Mapping[str, Tensor], x: Tensor, y: Tensor, objective: Objective
-    ) -> dict[str, Tensor]:
+    def gradients(self, params: Mapping[str, Tensor], x: Tensor, y: Tensor, objective: Objective) -> dict[str, Tensor]:
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         total = objective.losses(self.forward(leaves, x), y).sum()
         grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        return {
-            n: torch.zeros_like(p) if g is None else g
-            for (n, p), g in zip(leaves.items(), grads, strict=True)
-        }
+        return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(leaves.items(), grads, strict=True)}
 
     def _one(self, params: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor) -> Tensor:
         output: Tensor = functional_call(self._template, (dict(params), dict(buffers)), (x,))

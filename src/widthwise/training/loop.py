@@ -139,7 +139,5 @@ def _step(
 def _checked(data: Pair, name: str) -> Pair:
     x, y = data
     if len(x) == 0 or len(x) != len(y):
-        raise InputError(
-            f"{name}: got {len(x)} inputs and {len(y)} targets, allowed are as many of both, at least one"
-        )
+        raise InputError(f"{name}: got {len(x)} inputs and {len(y)} targets, allowed are as many of both, at least one")
     return check_finite(f"{name} inputs", x), check_finite(f"{name} targets", y)
