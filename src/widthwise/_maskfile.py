@@ -1,0 +1,84 @@
+"""Masks on disk: a safetensors file with eight weights a byte, and the shapes in its metadata."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from widthwise._atomic import atomic_path
+from widthwise.errors import DataError
+
+__all__ = ["read_masks", "write_masks"]
+
+_FORMAT = "widthwise.mask"
+_VERSION = "1"
+
+Path = str | os.PathLike[str]
+
+
+def write_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
+    """Write boolean tensors to ``path``: atomically, and the same bytes for the same masks."""
+    packed = {name: np.packbits(mask.cpu().numpy().ravel(), bitorder="little") for name, mask in masks.items()}
+    shapes = {name: list(mask.shape) for name, mask in masks.items()}
+    metadata = {"format": _FORMAT, "version": _VERSION, "shapes": json.dumps(shapes)}
+    with atomic_path(path) as part:
+        save_file(packed, part, metadata)
+
+
+def read_masks(path: Path) -> dict[str, Tensor]:
+    """Read what :func:`write_masks` wrote, in the same order.
+
+    Raises:
+        DataError: if the file is missing, damaged, of another kind or of a version not known here.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            shapes = _shapes(path, file.metadata() or {})
+            if set(shapes) != set(file.keys()):
+                raise _damaged(path, "names and shapes disagree")
+            return {name: _unpack(path, name, file.get_tensor(name), shape) for name, shape in shapes.items()}
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{os.fspath(path)}: cannot be read as a mask file ({error})") from error
+
+
+def _shapes(path: Path, metadata: Mapping[str, str]) -> dict[str, list[int]]:
+    kind, version = metadata.get("format"), metadata.get("version")
+    if kind != _FORMAT:
+        raise _damaged(path, f"its metadata say format {kind!r}, a mask file says {_FORMAT!r}")
+    if version != _VERSION:
+        raise _damaged(path, f"it has version {version!r}, known is {_VERSION!r}")
+    try:
+        shapes = json.loads(metadata.get("shapes", ""))
+    except ValueError as error:
+        raise _damaged(path, f"its shapes are not JSON ({error})") from error
+    if not isinstance(shapes, dict) or not all(map(_is_shape, shapes.values())):
+        raise _damaged(path, "its shapes are not a table of whole numbers")
+    return shapes
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+
+
+def _unpack(path: Path, name: str, packed: npt.NDArray[np.uint8], shape: list[int]) -> Tensor:
+    count = math.prod(shape)
+    if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+        raise _damaged(path, f"{name!r} does not hold the {count} bits of its shape {tuple(shape)}")
+    bits = np.unpackbits(packed, bitorder="little")
+    if bits[count:].any():
+        raise _damaged(path, f"{name!r} has stray bits after its last weight")
+    return torch.from_numpy(bits[:count].astype(bool)).reshape(shape)
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(f"{os.fspath(path)}: not a usable mask file, {reason}; write it again with Mask.save")

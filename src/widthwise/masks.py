@@ -1,0 +1,276 @@
+"""Which weights live: the one type for it, beside the model and not inside.
+
+A weight is *prunable* if its parameter has two or more dimensions. Sparsity is the fraction of prunable
+weights that a mask removes, connectivity the fraction that it keeps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from widthwise._enforce import Keeper
+from widthwise._maskfile import read_masks, write_masks
+from widthwise.errors import InputError, InputTypeError, check_type
+
+__all__ = ["LayerCount", "Mask", "prunable"]
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that pruning counts and cuts, by name in the model's order.
+
+    They have two or more dimensions; tied ones come once; the last layer is included. A model wrapped by
+    ``torch.compile`` or ``DistributedDataParallel`` gives the names of the model inside.
+
+    Raises:
+        InputTypeError: if ``model`` is not a module.
+        InputError: if it has no such parameter, or one without a shape yet (a lazy layer).
+
+    >>> list(prunable(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))))
+    ['0.weight', '2.weight']
+    """
+    check_type("model", model, nn.Module)
+    parameters = dict(_unwrapped(model).named_parameters())
+    for name, parameter in parameters.items():
+        if nn.parameter.is_lazy(parameter):
+            raise InputError(f"model: {name!r} has no shape yet, run one batch through the model first")
+    found = {name: parameter for name, parameter in parameters.items() if parameter.dim() >= 2}
+    if not any(parameter.numel() for parameter in found.values()):
+        raise InputError(
+            "model: got no weights to prune, allowed is a model with a parameter of two or more dimensions"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """How many weights of one parameter live.
+
+    Attributes:
+        name: the parameter's name in the model.
+        shape: its shape.
+        kept: number of weights that live.
+        total: number of weights.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kept: int
+    total: int
+
+    @property
+    def connectivity(self) -> float:
+        """Fraction of weights that live; 1 for a layer without weights."""
+        return self.kept / self.total if self.total else 1.0
+
+
+class Mask(Mapping[str, Tensor]):
+    """An immutable mapping from parameter names to boolean tensors, ``True`` where the weight lives.
+
+    The tensors are copied on the way in and on the way out, so a mask never changes.
+
+    Args:
+        tensors: boolean tensors by parameter name.
+
+    Raises:
+        InputTypeError: if ``tensors`` is not a mapping of strings to boolean tensors.
+        InputError: if it is empty.
+
+    >>> model = nn.Linear(2, 2, bias=False)
+    >>> mask = Mask({"weight": torch.tensor([[True, False], [False, False]])}).apply(model)
+    >>> mask.kept, mask.sparsity, int(model.weight.count_nonzero())
+    (1, 0.75, 1)
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        check_type("tensors", tensors, Mapping)
+        for name, tensor in tensors.items():
+            check_type("tensors: a parameter's name", name, str)
+            if not isinstance(tensor, Tensor) or tensor.dtype != torch.bool:
+                got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+                raise InputTypeError(f"tensors: {name!r} is {got}, allowed is a boolean tensor")
+        if not any(tensor.numel() for tensor in tensors.values()):
+            raise InputError("tensors: got no entries, allowed is a mask over at least one weight")
+        self._tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    @classmethod
+    def dense(cls, model: nn.Module) -> Mask:
+        """The mask that keeps every prunable weight of ``model``."""
+        return cls({name: torch.ones_like(p, dtype=torch.bool) for name, p in prunable(model).items()})
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Mask | None:
+        """The mask in force on ``model``, or ``None``.
+
+        A parameter that no mask covers, such as that of a layer put in after pruning, counts as dense.
+        """
+        found: dict[int, Tensor] = {}
+        for module in _unwrapped(check_type("model", model, nn.Module)).modules():
+            keeper = Keeper.of(module)
+            for name, mask in {} if keeper is None else keeper.masks().items():
+                found[id(module._parameters.get(name))] = mask
+        if not found:
+            return None
+        return cls({n: found.get(id(p), torch.ones_like(p, dtype=torch.bool)) for n, p in prunable(model).items()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Mask:
+        """Read a mask from a file that :meth:`save` wrote; nothing in it is executed.
+
+        Raises:
+            DataError: if the file is missing, damaged, of another kind or of an unknown version.
+        """
+        return cls(read_masks(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the mask to a safetensors file, eight weights a byte; an older file is replaced in one step.
+
+        Raises:
+            OSError: if the folder cannot be written or the disk is full.
+        """
+        write_masks(path, self._tensors)
+
+    def apply(self, model: nn.Module) -> Mask:
+        """Zero the weights that do not live, in place, and keep them zero from now on.
+
+        They stay zero under every optimizer, made before or after, under ``load_state_dict`` and in copies of
+        the model. Neither the parameters nor the keys of ``state_dict`` change. Code that moves weights
+        without a ``torch.optim`` optimizer calls ``apply`` again. Gradients are not masked, so a norm taken
+        over them counts the removed weights too. The new mask takes the place of an older one.
+
+        Returns:
+            The mask itself.
+
+        Raises:
+            InputError: if its names or shapes are not those of the model's prunable parameters; the model is
+                then left untouched.
+        """
+        parameters = prunable(model)
+        self._check_fits({name: tuple(parameter.shape) for name, parameter in parameters.items()}, "model")
+        masks = {id(parameter): self._tensors[name] for name, parameter in parameters.items()}
+        for module in _unwrapped(model).modules():
+            own = {name: masks[id(p)] for name, p in module._parameters.items() if id(p) in masks}
+            if own:
+                Keeper(module, own).attach()
+        return self
+
+    @staticmethod
+    def remove(model: nn.Module) -> None:
+        """Let all weights of ``model`` move again; those that were zero start from zero."""
+        for module in _unwrapped(check_type("model", model, nn.Module)).modules():
+            Keeper.detach(module)
+
+    def to(self, device: torch.device | str) -> Mask:
+        """The same mask with its tensors on ``device``."""
+        return Mask({name: tensor.to(device) for name, tensor in self._tensors.items()})
+
+    @cached_property
+    def _layers(self) -> tuple[LayerCount, ...]:
+        return tuple(
+            LayerCount(name, tuple(tensor.shape), int(tensor.sum()), tensor.numel())
+            for name, tensor in self._tensors.items()
+        )
+
+    def layers(self) -> tuple[LayerCount, ...]:
+        """The counts of every layer, in the model's order."""
+        return self._layers
+
+    @property
+    def kept(self) -> int:
+        """Number of weights that live."""
+        return sum(layer.kept for layer in self._layers)
+
+    @property
+    def total(self) -> int:
+        """Number of weights, dead or alive."""
+        return sum(layer.total for layer in self._layers)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of weights removed."""
+        return (self.total - self.kept) / self.total
+
+    @property
+    def connectivity(self) -> float:
+        """Fraction of weights kept."""
+        return self.kept / self.total
+
+    def report(self) -> str:
+        """A table of text, one line a layer, the sum last."""
+        whole = LayerCount("total", (), self.kept, self.total)
+        rows = [_row(layer) for layer in (*self._layers, whole)]
+        head = ("layer", "shape", "kept", "of", "connectivity")
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        return "\n".join(_aligned(row, widths) for row in (head, *rows))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name].clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return self._shapes == other._shapes and all(
+            torch.equal(tensor, other._tensors[name].to(tensor.device)) for name, tensor in self._tensors.items()
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __and__(self, other: Mask) -> Mask:
+        """The weights that live in both masks."""
+        return Mask({name: a & b for name, a, b in self._paired(other)})
+
+    def __or__(self, other: Mask) -> Mask:
+        """The weights that live in either mask."""
+        return Mask({name: a | b for name, a, b in self._paired(other)})
+
+    def __repr__(self) -> str:
+        return f"Mask({len(self)} layers, {self.kept} of {self.total} weights, sparsity {self.sparsity:.4g})"
+
+    @property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {layer.name: layer.shape for layer in self._layers}
+
+    def _paired(self, other: Mask) -> Iterator[tuple[str, Tensor, Tensor]]:
+        check_type("other", other, Mask)._check_fits(self._shapes, "the other mask")
+        for name, tensor in self._tensors.items():
+            yield name, tensor, other._tensors[name].to(tensor.device)
+
+    def _check_fits(self, shapes: Mapping[str, tuple[int, ...]], whose: str) -> None:
+        mine = self._shapes
+        for name in [*shapes, *mine]:
+            if mine.get(name) != shapes.get(name):
+                raise InputError(
+                    f"mask: {name!r} has shape {mine.get(name, 'none')} in the mask and"
+                    f" {shapes.get(name, 'none')} in {whose}, allowed are the same names and shapes"
+                )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside ``torch.compile`` and data-parallel wrappers."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
+
+
+def _row(layer: LayerCount) -> tuple[str, str, str, str, str]:
+    shape = "x".join(map(str, layer.shape))
+    state = f"{layer.connectivity:.2%}" if layer.kept or not layer.total else "dead"
+    return layer.name, shape, str(layer.kept), str(layer.total), state
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+    first, *rest = row
+    return "  ".join(
+        [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+    )
