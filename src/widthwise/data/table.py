@@ -1,0 +1,162 @@
+"""A CSV with a header: columns of numbers, one or more of which are the target."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+import re
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from widthwise.data.arrays import from_arrays
+from widthwise.data.dataset import Dataset
+from widthwise.data.files import reason
+from widthwise.errors import DataError
+
+__all__ = ["MOST_CLASSES", "PATTERN", "read"]
+
+PATTERN = re.compile(r".+\.csv", re.IGNORECASE)
+
+MOST_CLASSES = 20
+"""Whole numbers of at most this many different values are taken for classes."""
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def read(name: str, path: Path, target: str | None) -> Dataset:
+    """Return the columns of a CSV (separated by commas, semicolons or tabs) as inputs and target.
+
+    The task follows from the target: text, or whole numbers of at most :data:`MOST_CLASSES` different values,
+    are classes in alphabetical or numerical order; other numbers are regression. Two or more targets,
+    separated by commas, are always regression. All other columns are inputs and must hold numbers.
+
+    Args:
+        name: the data set's name.
+        path: the file.
+        target: the target column's name, or several.
+
+    Raises:
+        DataError: if columns are missing, repeated or without name, the target is unknown, or a cell is no
+            finite number; the message names line, column and value.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _parse(path, file, target).dataset(name)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is no UTF-8 text; save the table as UTF-8 CSV") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: {reason(error)}; save the table as plain CSV") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; check the path and its permissions") from error
+
+
+@dataclass
+class _Table:
+    path: Path
+    columns: list[str]
+    targets: list[str]
+    lines: list[int] = field(default_factory=list)
+    values: array[float] = field(default_factory=lambda: array("d"))
+    labels: list[list[str]] = field(default_factory=list)
+
+    def add(self, line: int, row: Sequence[str]) -> None:
+        """Take one row: its inputs as numbers at once, its targets as text until all are known."""
+        if len(row) != len(self.columns):
+            raise DataError(
+                f"{self.path}: line {line} has {len(row)} cells, the header {len(self.columns)}; correct the line"
+            )
+        cells = dict(zip(self.columns, row, strict=True))
+        self.labels.append([cells.pop(target) for target in self.targets])
+        self.lines.append(line)
+        for column, cell in cells.items():
+            value = _number(cell)
+            if value is None:
+                raise self._fault(line, column, cell)
+            self.values.append(value)
+
+    def dataset(self, name: str) -> Dataset:
+        if not self.labels:
+            raise DataError(f"{self.path}: has a header but no rows; give a table with examples")
+        if len(self.columns) == len(self.targets):
+            raise DataError(f"{self.path}: has no column beside the target; add the inputs")
+        x = np.frombuffer(self.values).reshape(len(self.labels), -1)
+        numbers = [[_number(cell) for cell in row] for row in self.labels]
+        text = len(self.targets) == 1 and all(row == [None] for row in numbers)
+        for line, cells, row in zip(self.lines, self.labels, numbers, strict=True):
+            for target, cell, number in zip(self.targets, cells, row, strict=True):
+                if not cell if text else number is None:
+                    raise self._fault(line, target, cell)
+        if text:
+            return from_arrays(name, x, [cell for (cell,) in self.labels])
+        return _numeric(name, x, np.array(numbers, dtype=np.float64))
+
+    def _fault(self, line: int, column: str, cell: str) -> DataError:
+        got = f"{cell[:40]!r} is no finite number" if cell else "the cell is empty"
+        return DataError(
+            f"{self.path}: line {line}, column {column!r}: {got}; correct it, or remove the row or the column"
+        )
+
+
+def _parse(path: Path, file: TextIO, target: str | None) -> _Table:
+    first = file.readline()
+    delimiter = max(",;\t", key=first.count)
+    file.seek(0)
+    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+    columns = [cell.strip() for cell in next(reader, [])]
+    _check_header(path, columns)
+    table = _Table(path, columns, _targets(path, columns, target))
+    for row in reader:
+        if row:
+            table.add(reader.line_num, [cell.strip() for cell in row])
+    return table
+
+
+def _check_header(path: Path, columns: list[str]) -> None:
+    if not columns:
+        raise DataError(f"{path}: is empty or begins with an empty line; its first line must name the columns")
+    if all(_number(column) is not None for column in columns):
+        raise DataError(f"{path}: line 1 holds numbers only; put a line that names the columns above it")
+    for place, column in enumerate(columns):
+        if not column:
+            raise DataError(f"{path}: column {place + 1} has no name; give it one in line 1")
+        if column in columns[:place]:
+            raise DataError(f"{path}: two columns are named {column!r}; rename or remove one")
+
+
+def _targets(path: Path, columns: list[str], target: str | None) -> list[str]:
+    listed = ", ".join(columns[:50])
+    if target is None:
+        raise DataError(f"{path}: say which column to predict with target (--target); it has {listed}")
+    names = [target] if target in columns else [part.strip() for part in target.split(",")]
+    for place, name in enumerate(names):
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.4)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise DataError(f"{path}: target {name!r} is no column; it has {listed}{hint}")
+        if name in names[:place]:
+            raise DataError(f"{path}: target {name!r} is given twice; name it once")
+    return names
+
+
+def _number(cell: str) -> float | None:
+    """Return a cell's value, or ``None`` if float32 cannot hold it as a finite number."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if "_" not in cell and abs(value) <= _LARGEST and not math.isnan(value) else None
+
+
+def _numeric(name: str, x: NDArray[Any], y: NDArray[np.float64]) -> Dataset:
+    if y.shape[1] == 1 and (y == np.rint(y)).all():
+        values, labels = np.unique(y[:, 0], return_inverse=True)
+        if len(values) <= MOST_CLASSES:
+            return from_arrays(name, x, labels, classes=tuple(str(int(value)) for value in values))
+    return from_arrays(name, x, y)
