@@ -18,7 +18,7 @@ from torch import Tensor
 from widthwise._atomic import atomic_path
 from widthwise.errors import DataError
 
-__all__ = ["read_masks", "write_masks"]
+__all__ = ["pack", "read_masks", "unpack", "write_masks"]
 
 _FORMAT = "widthwise.mask"
 _VERSION = "1"
@@ -28,7 +28,7 @@ Path = str | os.PathLike[str]
 
 def write_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
     """Write boolean tensors to ``path``: atomically, and the same bytes for the same masks."""
-    packed = {name: np.packbits(mask.cpu().numpy().ravel(), bitorder="little") for name, mask in masks.items()}
+    packed = {name: pack(mask) for name, mask in masks.items()}
     shapes = {name: list(mask.shape) for name, mask in masks.items()}
     metadata = {"format": _FORMAT, "version": _VERSION, "shapes": json.dumps(shapes)}
     with atomic_path(path) as part:
@@ -46,7 +46,7 @@ def read_masks(path: Path) -> dict[str, Tensor]:
             shapes = _shapes(path, file.metadata() or {})
             if set(shapes) != set(file.keys()):
                 raise _damaged(path, "names and shapes disagree")
-            return {name: _unpack(path, name, file.get_tensor(name), shape) for name, shape in shapes.items()}
+            return {name: unpack(path, name, file.get_tensor(name), shape) for name, shape in shapes.items()}
     except (SafetensorError, OSError) as error:
         raise DataError(f"{os.fspath(path)}: cannot be read as a mask file ({error})") from error
 
@@ -70,7 +70,17 @@ def _is_shape(shape: Any) -> bool:
     return isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
 
 
-def _unpack(path: Path, name: str, packed: npt.NDArray[np.uint8], shape: list[int]) -> Tensor:
+def pack(mask: Tensor) -> npt.NDArray[np.uint8]:
+    """A boolean tensor as bits, the first in the lowest place of the first byte."""
+    return np.packbits(mask.cpu().numpy().ravel(), bitorder="little")
+
+
+def unpack(path: Path, name: str, packed: npt.NDArray[np.uint8], shape: list[int]) -> Tensor:
+    """What :func:`pack` packed; ``path`` and ``name`` say where it came from if it is damaged.
+
+    Raises:
+        DataError: if the bits are not those of the shape.
+    """
     count = math.prod(shape)
     if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
         raise _damaged(path, f"{name!r} does not hold the {count} bits of its shape {tuple(shape)}")

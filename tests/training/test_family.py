@@ -11,7 +11,7 @@ from torch import nn
 from widthwise.errors import InputError
 from widthwise.models import mlp
 from widthwise.training import Family, TrainConfig, evaluate, objective_for, train
-from widthwise.training.loop import _order
+from widthwise.training.loop import order_of
 
 
 class Residual(nn.Module):
@@ -94,7 +94,7 @@ def train_alone(model, pruned, data, config, seed, loss):
 
     enforce()
     for epoch in range(config.epochs):
-        for batch in _order(len(x), seed, epoch).split(config.batch_size):
+        for batch in order_of(len(x), seed, epoch).split(config.batch_size):
             optimizer.zero_grad()
             loss(model(x[batch]), y[batch]).backward()
             optimizer.step()

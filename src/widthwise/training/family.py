@@ -88,6 +88,13 @@ class Family:
         """Parameters and buffers of all networks, stacked; shares memory with the family."""
         return {**self.params, **self.buffers}
 
+    def to(self, device: torch.device | str) -> Family:
+        """Move all networks to a device."""
+        self.template.to(device)
+        for tensors in (self.params, self.buffers, self._alive):
+            tensors.update({name: t.to(device) for name, t in tensors.items()})
+        return self
+
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Copy a state that :meth:`state` gave into this family."""
         for name, tensor in self.state().items():

@@ -101,14 +101,14 @@ def _epoch(
     momentum: dict[str, Tensor],
 ) -> None:
     unique = sorted(set(seeds))
-    orders = torch.stack([_order(len(x), seed, epoch) for seed in unique])[[unique.index(s) for s in seeds]]
+    orders = torch.stack([order_of(len(x), seed, epoch) for seed in unique])[[unique.index(s) for s in seeds]]
     lr = config.lr_at(epoch)
     for batch in torch.split(orders.to(x.device), config.batch_size, dim=1):
         grads = family.gradients(x[batch], y[batch], objective)
         _step(family.params, grads, momentum, lr, config)
 
 
-def _order(n: int, seed: int, epoch: int) -> Tensor:
+def order_of(n: int, seed: int, epoch: int) -> Tensor:
     digest = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
     return torch.randperm(n, generator=generator)

@@ -1,0 +1,162 @@
+"""Trained models on disk: safetensors with the weights, the mask and, for a built-in model, how to rebuild it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from widthwise._atomic import atomic_path
+from widthwise._maskfile import pack, unpack
+from widthwise._version import __version__
+from widthwise.errors import DataError, InputError, InputTypeError, check_type
+from widthwise.masks import Mask
+from widthwise.models import Recipe, build, recipe_of
+
+__all__ = ["about", "load", "save"]
+
+_FORMAT, _VERSION = "widthwise.model", "1"
+_MASK = "mask:"
+
+Path = str | os.PathLike[str]
+
+
+def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = None) -> None:
+    """Write a model's weights and mask to one file, atomically; nothing in it can be executed.
+
+    Args:
+        model: any module; a built-in one (:mod:`widthwise.models`) is rebuilt by :func:`load` by itself.
+        path: the file; an older one is replaced in one step.
+        about: JSON values to keep beside the weights, such as the names of the classes.
+
+    Raises:
+        OSError: if the folder cannot be written or the disk is full.
+    """
+    check_type("model", model, nn.Module)
+    tensors, aliases = _untied(model.state_dict())
+    mask = Mask.of(model)
+    recipe = recipe_of(model)
+    header = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "widthwise": __version__,
+        "model": json.dumps(None if recipe is None else [recipe.name, dict(recipe.arguments)]),
+        "aliases": json.dumps(aliases),
+        "about": json.dumps(dict(about or {})),
+    }
+    if mask is not None:
+        tensors |= {_MASK + name: torch.from_numpy(pack(alive)) for name, alive in mask.items()}
+    with atomic_path(path) as part:
+        save_file(tensors, part, header)
+
+
+def load(path: Path, model: nn.Module | None = None) -> nn.Module:
+    """Read a model that :func:`save` wrote, in evaluation mode, its mask in force.
+
+    Args:
+        path: the file.
+        model: a module of the same architecture to fill; not needed for a built-in model.
+
+    Returns:
+        ``model``, or the built-in model rebuilt.
+
+    Raises:
+        DataError: if the file is missing, damaged or of another kind.
+        InputError: if the model is not built in and none is given, or the one given has other weights.
+    """
+    header, tensors = _read(path)
+    if model is None:
+        model = _rebuilt(path, header)
+    masks = {name.removeprefix(_MASK): t for name, t in tensors.items() if name.startswith(_MASK)}
+    state = {name: t for name, t in tensors.items() if not name.startswith(_MASK)}
+    state |= {alias: state[name] for alias, name in json.loads(header["aliases"]).items() if name in state}
+    _check_fits(path, state, check_type("model", model, nn.Module))
+    Mask.remove(model)
+    model.load_state_dict(state)
+    if masks:
+        shapes = {name: list(state[name].shape) for name in masks if name in state}
+        Mask({name: unpack(path, name, masks[name].numpy(), shape) for name, shape in shapes.items()}).apply(model)
+    return model.eval()
+
+
+def about(path: Path) -> dict[str, object]:
+    """What :func:`save` was told to keep beside the weights.
+
+    Raises:
+        DataError: if the file is missing, damaged or of another kind.
+    """
+    return dict(json.loads(_read(path)[0]["about"]))
+
+
+def _untied(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Each tensor once, and for tied ones which name stands for which."""
+    first: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
+    tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in state.items():
+        if name.startswith(_MASK):
+            raise InputError(f"model: got an entry {name!r}, allowed are names that do not start with {_MASK!r}")
+        if not isinstance(tensor, Tensor):
+            raise InputTypeError(f"model: its entry {name!r} is a {type(tensor).__name__}, allowed are tensors")
+        place = (tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()))
+        if tensor.numel() and place in first:
+            aliases[name] = first[place]
+            continue
+        first[place] = name
+        tensors[name] = tensor.detach().cpu().contiguous().clone()
+    return tensors, aliases
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{os.fspath(path)}: cannot be read as a model file ({error})") from error
+    if header.get("format") != _FORMAT or header.get("version") != _VERSION:
+        raise DataError(
+            f"{os.fspath(path)}: not a model file of version {_VERSION} (format {header.get('format')!r}, "
+            f"version {header.get('version')!r}); write it with widthwise.save"
+        )
+    for key, kind in (("model", list | None), ("aliases", dict), ("about", dict)):
+        _check_json(path, key, header.get(key, ""), kind)
+    return header, tensors
+
+
+def _check_json(path: Path, key: str, text: str, kind: type) -> None:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{os.fspath(path)}: its header {key!r} is damaged ({error})") from error
+    if not isinstance(value, kind):
+        raise DataError(f"{os.fspath(path)}: its header {key!r} is damaged (it holds {value!r})")
+
+
+def _rebuilt(path: Path, header: Mapping[str, str]) -> nn.Module:
+    recipe = json.loads(header["model"])
+    if recipe is None:
+        raise InputError(
+            f"model: {os.fspath(path)} holds a network of your own; build it and pass it: load(path, model=...)"
+        )
+    try:
+        name, arguments = recipe
+        return build(Recipe(name, arguments))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{os.fspath(path)}: cannot rebuild the model {recipe!r} ({error})") from error
+
+
+def _check_fits(path: Path, state: Mapping[str, Tensor], model: nn.Module) -> None:
+    mine = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    theirs = {name: tuple(t.shape) for name, t in state.items()}
+    for name in [*mine, *theirs]:
+        if mine.get(name) != theirs.get(name):
+            raise InputError(
+                f"model: {name!r} has shape {mine.get(name, 'none')}, in {os.fspath(path)} it has "
+                f"{theirs.get(name, 'none')}; allowed is a model of the same architecture"
+            )
