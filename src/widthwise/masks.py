@@ -18,7 +18,7 @@ from widthwise._enforce import Keeper
 from widthwise._maskfile import read_masks, write_masks
 from widthwise.errors import InputError, InputTypeError, check_type
 
-__all__ = ["LayerCount", "Mask", "prunable"]
+__all__ = ["LayerCount", "Mask", "prunable", "unwrapped"]
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -35,7 +35,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     ['0.weight', '2.weight']
     """
     check_type("model", model, nn.Module)
-    parameters = dict(_unwrapped(model).named_parameters())
+    parameters = dict(unwrapped(model).named_parameters())
     for name, parameter in parameters.items():
         if nn.parameter.is_lazy(parameter):
             raise InputError(f"model: {name!r} has no shape yet, run one batch through the model first")
@@ -110,7 +110,7 @@ class Mask(Mapping[str, Tensor]):
         A parameter that no mask covers, such as that of a layer put in after pruning, counts as dense.
         """
         found: dict[int, Tensor] = {}
-        for module in _unwrapped(check_type("model", model, nn.Module)).modules():
+        for module in unwrapped(check_type("model", model, nn.Module)).modules():
             keeper = Keeper.of(module)
             for name, mask in {} if keeper is None else keeper.masks().items():
                 found[id(module._parameters.get(name))] = mask
@@ -153,7 +153,7 @@ class Mask(Mapping[str, Tensor]):
         parameters = prunable(model)
         self._check_fits({name: tuple(parameter.shape) for name, parameter in parameters.items()}, "model")
         masks = {id(parameter): self._tensors[name] for name, parameter in parameters.items()}
-        for module in _unwrapped(model).modules():
+        for module in unwrapped(model).modules():
             own = {name: masks[id(p)] for name, p in module._parameters.items() if id(p) in masks}
             if own:
                 Keeper(module, own).attach()
@@ -162,7 +162,7 @@ class Mask(Mapping[str, Tensor]):
     @staticmethod
     def remove(model: nn.Module) -> None:
         """Let all weights of ``model`` move again; those that were zero start from zero."""
-        for module in _unwrapped(check_type("model", model, nn.Module)).modules():
+        for module in unwrapped(check_type("model", model, nn.Module)).modules():
             Keeper.detach(module)
 
     def to(self, device: torch.device | str) -> Mask:
@@ -256,11 +256,11 @@ class Mask(Mapping[str, Tensor]):
                 )
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside ``torch.compile`` and data-parallel wrappers."""
     wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
     inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
-    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 def _row(layer: LayerCount) -> tuple[str, str, str, str, str]:

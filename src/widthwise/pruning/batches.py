@@ -1,0 +1,97 @@
+"""The data that a score is taken on: one batch, or an iterable of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from widthwise.errors import InputError, InputTypeError, check_integer
+
+__all__ = ["Batch", "Batches", "Data", "pick_per_class"]
+
+Batch = tuple[Tensor, Any]
+Data = Batch | Iterable[Batch]
+
+
+class Batches:
+    """Batches ``(x, y)`` that can be gone through again and again, checked on the way.
+
+    Args:
+        data: ``(x, y)`` with a tensor ``x`` whose first dimension counts examples, or an iterable of such pairs.
+            A loader is read anew on every pass; a one-shot iterator is read once and held.
+        device: where the batches must lie.
+
+    Raises:
+        InputTypeError: if ``data`` is neither; while iterating, if an element is not such a pair.
+        InputError: while iterating, if there is no batch, an empty one, or one on another device.
+    """
+
+    def __init__(self, data: Data, device: torch.device) -> None:
+        if _is_batch(data):
+            self._source: Iterable[Any] = [data]
+        elif isinstance(data, Tensor) or not isinstance(data, Iterable):
+            raise InputTypeError(f"data: got {type(data).__name__}, allowed is (x, y) or an iterable of such pairs")
+        else:
+            self._source = list(data) if isinstance(data, Iterator) else data
+        self._device = device
+
+    def __iter__(self) -> Iterator[Batch]:
+        empty = True
+        for batch in self._source:
+            yield self._checked(batch)
+            empty = False
+        if empty:
+            raise InputError("data: got no batches, allowed is at least one")
+
+    def first(self) -> Batch:
+        """The first batch."""
+        return next(iter(self))
+
+    def _checked(self, batch: Any) -> Batch:
+        if not _is_batch(batch):
+            raise InputTypeError(
+                f"data: got a batch of type {type(batch).__name__}, allowed is a pair (x, y), x a tensor"
+            )
+        x, y = batch
+        if x.dim() == 0 or not len(x):
+            raise InputError(f"data: got a batch x of shape {tuple(x.shape)}, allowed is at least one example")
+        for name, part in (("x", x), ("y", y)):
+            if isinstance(part, Tensor) and part.device != self._device:
+                raise InputError(f"data: got {name} on {part.device}, allowed is {self._device}, where the model is")
+        return x, y
+
+
+def pick_per_class(batches: Batches, count: int) -> Batch:
+    """The first ``count`` examples of every class, as one batch in the order of the data.
+
+    Raises:
+        InputError: if the labels are not one whole number for each example, or a class has fewer examples.
+    """
+    check_integer("examples_per_class", count, 1)
+    seen: dict[int, int] = {}
+    picked = [_take(x, y, seen, count) for x, y in batches]
+    short = {label: number for label, number in sorted(seen.items()) if number < count}
+    if short:
+        label, number = next(iter(short.items()))
+        raise InputError(f"examples_per_class: got {count}, allowed are at most {number}, class {label} has no more")
+    return torch.cat([x for x, _ in picked]), torch.cat([y for _, y in picked])
+
+
+def _take(x: Tensor, y: Any, seen: dict[int, int], count: int) -> tuple[Tensor, Tensor]:
+    """The examples of a batch that are among the first ``count`` of their class; counts them in ``seen``."""
+    if not isinstance(y, Tensor) or y.shape != x.shape[:1] or y.is_floating_point() or y.is_complex():
+        got = (tuple(y.shape), y.dtype) if isinstance(y, Tensor) else type(y).__name__
+        raise InputError(f"examples_per_class: got labels {got}, allowed is one whole number for each example")
+    chosen = []
+    for at, label in enumerate(y.tolist()):
+        if seen.setdefault(label, 0) < count:
+            seen[label] += 1
+            chosen.append(at)
+    return x[chosen], y[chosen]
+
+
+def _is_batch(data: Any) -> bool:
+    return isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor)

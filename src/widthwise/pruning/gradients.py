@@ -1,0 +1,160 @@
+"""Gradients for scores: over the prunable parameters only, and the model is left exactly as it was found."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.errors import InputError, InputTypeError
+from widthwise.masks import prunable, unwrapped
+from widthwise.pruning.batches import Batches, Data
+
+__all__ = ["Loss", "as_found", "batches_for", "gradient", "loss_on", "mean_gradient", "mean_over", "trainable"]
+
+Loss = Callable[[Any, Any], Tensor]
+_DROPOUT = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention)
+
+
+@contextmanager
+def as_found(model: nn.Module) -> Iterator[None]:
+    """A context in which ``model`` may be run, and after which it is as before.
+
+    Training flags, buffers and the state of the random generators are put back. Inside, the model is in the mode
+    it was found in, except that dropout modules are off.
+
+    Raises:
+        InputError: if a BatchNorm layer is in eval mode although it has never seen a batch.
+    """
+    _check_batch_norm(model)
+    flags = [(module, module.training) for module in model.modules()]
+    buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m._buffers.items() if b is not None]
+    devices = {parameter.get_device() for parameter in model.parameters() if parameter.is_cuda}
+    with torch.random.fork_rng(sorted(devices)), torch.enable_grad():
+        try:
+            for module, _ in flags:
+                if isinstance(module, _DROPOUT):
+                    module.training = False
+            yield
+        finally:
+            for module, training in flags:
+                module.training = training
+            for module, name, buffer, value in buffers:
+                module._buffers[name] = buffer
+                with torch.no_grad():
+                    buffer.copy_(value)
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The prunable parameters, all of which must take part in autograd.
+
+    Raises:
+        InputError: if one does not require gradients; the message names it.
+    """
+    weights = prunable(model)
+    frozen = [name for name, weight in weights.items() if not weight.requires_grad]
+    if frozen:
+        raise InputError(f"model: {frozen[0]!r} does not require gradients; call requires_grad_(True) on it")
+    return weights
+
+
+def batches_for(method: str, model: nn.Module, data: Data | None, loss: Loss | None) -> tuple[Batches, Loss]:
+    """Check that a method which needs data and a loss has them.
+
+    Raises:
+        InputError: if one is missing.
+        InputTypeError: if ``loss`` cannot be called.
+    """
+    if data is None or loss is None:
+        raise InputError(f"{'data' if data is None else 'loss'}: got None, but method {method!r} needs data and a loss")
+    if not callable(loss):
+        raise InputTypeError(f"loss: got {type(loss).__name__}, allowed is a function loss(output, y)")
+    return Batches(data, next(iter(prunable(model).values())).device), loss
+
+
+def loss_on(model: nn.Module, loss: Loss, x: Tensor, y: Any) -> Tensor:
+    """The loss on a batch, a finite scalar that autograd can follow.
+
+    Raises:
+        InputError: if it is not a scalar, not finite, or does not depend on a parameter.
+    """
+    value = loss(_output(model, x), y)
+    if not isinstance(value, Tensor) or value.dim() != 0:
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(f"loss: got {got}, allowed is a scalar tensor; take the mean over the batch")
+    if not torch.isfinite(value):
+        raise InputError(f"loss: got {value.item()}, allowed is a finite number")
+    if not value.requires_grad:
+        raise InputError("loss: does not depend on the model's parameters, so there is no gradient")
+    return value
+
+
+def gradient(value: Tensor, weights: Mapping[str, Tensor], *, create_graph: bool = False) -> list[Tensor]:
+    """The gradient of a scalar in ``weights``, in their order; ``.grad`` is not touched.
+
+    Raises:
+        InputError: if a weight has no part in ``value``; the message names it.
+    """
+    found = torch.autograd.grad(value, list(weights.values()), create_graph=create_graph, allow_unused=True)
+    for name, part in zip(weights, found, strict=True):
+        if part is None:
+            raise InputError(f"model: {name!r} gets no gradient, the output does not depend on it; remove or use it")
+    return [part.to_dense() if part.is_sparse else part for part in found]
+
+
+def mean_over(batches: Batches, per_batch: Callable[[Tensor, Any], Sequence[Tensor]]) -> list[Tensor]:
+    """The mean of ``per_batch(x, y)`` over batches, each weighted by its number of examples.
+
+    One batch is in memory at a time. If ``per_batch`` is linear in a loss that is a mean over its batch, the
+    result is that of all examples at once.
+    """
+    total: list[Tensor] = []
+    examples = 0
+    for x, y in batches:
+        parts = [part.detach() * len(x) for part in per_batch(x, y)]
+        total = [kept.add_(part) for kept, part in zip(total, parts, strict=True)] if total else parts
+        examples += len(x)
+    return [part.div_(examples) for part in total]
+
+
+def mean_gradient(model: nn.Module, batches: Batches, loss: Loss) -> dict[str, Tensor]:
+    """The gradient of the loss over all batches in the prunable parameters, in constant memory.
+
+    Raises:
+        InputError: as :func:`trainable`, :func:`loss_on` and :func:`gradient`.
+    """
+    weights = trainable(model)
+    with as_found(model):
+        mean = mean_over(batches, lambda x, y: gradient(loss_on(model, loss, x, y), weights))
+    return dict(zip(weights, mean, strict=True))
+
+
+def _output(model: nn.Module, x: Tensor) -> Any:
+    before = _random_state(x)
+    output = unwrapped(model)(x)
+    if not torch.equal(before, _random_state(x)):
+        warnings.warn(
+            "model: its forward pass draws random numbers, so the scores are those of one draw; if that is dropout in"
+            " a function, model.eval() turns it off",
+            stacklevel=2,
+        )
+    return output
+
+
+def _random_state(x: Tensor) -> Tensor:
+    return torch.cuda.get_rng_state(x.device) if x.is_cuda else torch.get_rng_state()
+
+
+def _check_batch_norm(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.training:
+            seen = module.num_batches_tracked
+            if seen is not None and not seen:
+                raise InputError(
+                    f"model: is in eval mode, but BatchNorm {name!r} has never seen a batch to normalise by;"
+                    " call model.train()"
+                )
