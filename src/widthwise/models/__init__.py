@@ -1,6 +1,35 @@
 """Built-in networks: plain ``nn.Module``s that a file can rebuild by name."""
 
+from widthwise.models.cifar_resnet import resnet20, resnet32, resnet44, resnet50, resnet56, resnet104
+from widthwise.models.gpt import gpt
 from widthwise.models.mlp import Standardize, mlp
 from widthwise.models.registry import Recipe, build, builtin, names, recipe_of
+from widthwise.models.residual import Residual
+from widthwise.models.residual_mlp import residual_mlp
+from widthwise.models.resnet18 import resnet18
+from widthwise.models.vanilla_cnn import vanilla_cnn
+from widthwise.models.vgg import vgg16
+from widthwise.models.vit import vit
 
-__all__ = ["Recipe", "Standardize", "build", "builtin", "mlp", "names", "recipe_of"]
+__all__ = [
+    "Recipe",
+    "Residual",
+    "Standardize",
+    "build",
+    "builtin",
+    "gpt",
+    "mlp",
+    "names",
+    "recipe_of",
+    "residual_mlp",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet50",
+    "resnet56",
+    "resnet104",
+    "vanilla_cnn",
+    "vgg16",
+    "vit",
+]
