@@ -20,8 +20,8 @@ from widthwise.errors import DataError
 
 __all__ = ["pack", "read_masks", "unpack", "write_masks"]
 
-_FORMAT = "widthwise.mask"
-_VERSION = "1"
+_KIND = "widthwise.mask"  # the one key of the metadata: safetensors writes several in any order
+_VERSION = 1
 
 Path = str | os.PathLike[str]
 
@@ -29,10 +29,9 @@ Path = str | os.PathLike[str]
 def write_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
     """Write boolean tensors to ``path``: atomically, and the same bytes for the same masks."""
     packed = {name: pack(mask) for name, mask in masks.items()}
-    shapes = {name: list(mask.shape) for name, mask in masks.items()}
-    metadata = {"format": _FORMAT, "version": _VERSION, "shapes": json.dumps(shapes)}
+    header = {"version": _VERSION, "shapes": {name: list(mask.shape) for name, mask in masks.items()}}
     with atomic_path(path) as part:
-        save_file(packed, part, metadata)
+        save_file(packed, part, {_KIND: json.dumps(header)})
 
 
 def read_masks(path: Path) -> dict[str, Tensor]:
@@ -52,15 +51,15 @@ def read_masks(path: Path) -> dict[str, Tensor]:
 
 
 def _shapes(path: Path, metadata: Mapping[str, str]) -> dict[str, list[int]]:
-    kind, version = metadata.get("format"), metadata.get("version")
-    if kind != _FORMAT:
-        raise _damaged(path, f"its metadata say format {kind!r}, a mask file says {_FORMAT!r}")
-    if version != _VERSION:
-        raise _damaged(path, f"it has version {version!r}, known is {_VERSION!r}")
+    if _KIND not in metadata:
+        raise _damaged(path, f"its metadata have no {_KIND!r}")
     try:
-        shapes = json.loads(metadata.get("shapes", ""))
-    except ValueError as error:
-        raise _damaged(path, f"its shapes are not JSON ({error})") from error
+        header = json.loads(metadata[_KIND])
+        version, shapes = header["version"], header["shapes"]
+    except (ValueError, TypeError, LookupError) as error:
+        raise _damaged(path, f"its {_KIND!r} does not give version and shapes") from error
+    if version != _VERSION:
+        raise _damaged(path, f"it has version {version!r}, known is {_VERSION}")
     if not isinstance(shapes, dict) or not all(map(_is_shape, shapes.values())):
         raise _damaged(path, "its shapes are not a table of whole numbers")
     return shapes

@@ -242,7 +242,7 @@ class Mask(Mapping[str, Tensor]):
         return {layer.name: layer.shape for layer in self._layers}
 
     def _paired(self, other: Mask) -> Iterator[tuple[str, Tensor, Tensor]]:
-        check_type("other", other, Mask)._check_fits(self._shapes, "the other mask")
+        self._check_fits(check_type("other", other, Mask)._shapes, "the other mask")
         for name, tensor in self._tensors.items():
             yield name, tensor, other._tensors[name].to(tensor.device)
 
