@@ -35,9 +35,13 @@ class AutogradDerivative:
     phi: Pointwise
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return phi'(x), elementwise."""
-        gradient: Tensor = torch.func.grad(lambda z: self.phi(z).sum())(x)
-        return gradient
+        """Return phi'(x), elementwise; part of autograd's graph if ``x`` is."""
+        with torch.enable_grad():
+            at = x if x.requires_grad else x.detach().requires_grad_()
+            total = self.phi(at).sum()
+            if not total.requires_grad:  # a constant
+                return torch.zeros_like(x)
+            return torch.autograd.grad(total, at, create_graph=x.requires_grad)[0]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
+from widthwise.activations import closed_forms
 from widthwise.activations.base import Activation, Bound, Pointwise, affine
 from widthwise.errors import InputError, check_integer, check_number
 
@@ -19,12 +20,12 @@ __all__ = ["FAMILIES", "FUNCTIONS"]
 
 def linear() -> Activation:
     """The identity."""
-    return Activation("linear", _identity, torch.ones_like, build=nn.Identity)
+    return Activation("linear", _identity, torch.ones_like, closed_form=closed_forms.LINEAR, build=nn.Identity)
 
 
 def relu() -> Activation:
     """max(x, 0)."""
-    return Activation("relu", torch.relu, _step, (0.0,), build=nn.ReLU)
+    return Activation("relu", torch.relu, _step, (0.0,), closed_form=closed_forms.abrelu(0.0, 1.0), build=nn.ReLU)
 
 
 def abrelu(a: float, b: float) -> Activation:
@@ -34,7 +35,8 @@ def abrelu(a: float, b: float) -> Activation:
         f"abrelu({_number(a)},{_number(b)})",
         Bound(_abrelu, (a, b)),
         Bound(_abrelu_derivative, (a, b)),
-        (0.0,),
+        (0.0,) if a != b else (),
+        closed_form=closed_forms.abrelu(a, b),
     )
 
 
@@ -75,7 +77,7 @@ def selu() -> Activation:
 
 def gelu() -> Activation:
     """Phi(x) x, with Phi the normal distribution function."""
-    return Activation("gelu", nnf.gelu, build=nn.GELU)
+    return Activation("gelu", nnf.gelu, _gelu_derivative, closed_form=closed_forms.GELU, build=nn.GELU)
 
 
 def gelu_tanh() -> Activation:
@@ -85,7 +87,7 @@ def gelu_tanh() -> Activation:
 
 def silu() -> Activation:
     """sigmoid(x) x, also called swish."""
-    return Activation("silu", nnf.silu, build=nn.SiLU)
+    return Activation("silu", nnf.silu, _silu_derivative, build=nn.SiLU)
 
 
 def mish() -> Activation:
@@ -97,19 +99,17 @@ def softplus(beta: float = 1.0) -> Activation:
     """log(1 + exp(beta x)) / beta."""
     beta = check_number("beta", beta, low=0.0, low_open=True)
     name = _label("softplus", beta, 1.0)
-    return Activation(
-        name, Bound(_softplus, (beta,)), Bound(_sigmoid, (beta,)), build=partial(nn.Softplus, beta)
-    )
+    return Activation(name, Bound(_softplus, (beta,)), Bound(_sigmoid, (beta,)), build=partial(nn.Softplus, beta))
 
 
 def tanh() -> Activation:
     """The hyperbolic tangent."""
-    return Activation("tanh", torch.tanh, build=nn.Tanh)
+    return Activation("tanh", torch.tanh, _tanh_derivative, build=nn.Tanh)
 
 
 def sigmoid() -> Activation:
     """1 / (1 + exp(-x))."""
-    return Activation("sigmoid", torch.sigmoid, build=nn.Sigmoid)
+    return Activation("sigmoid", torch.sigmoid, _sigmoid_derivative, build=nn.Sigmoid)
 
 
 def logsigmoid() -> Activation:
@@ -129,32 +129,34 @@ def tanhshrink() -> Activation:
 
 def erf(k: float = 1.0) -> Activation:
     """The error function of k x."""
-    return _inner("erf", Activation("erf", torch.erf, _erf_derivative), k)
+    return _inner("erf", Activation("erf", torch.erf, _erf_derivative, closed_form=closed_forms.ERF), k)
 
 
 def sin(k: float = 1.0) -> Activation:
     """The sine of k x."""
-    return _inner("sin", Activation("sin", torch.sin, torch.cos), k)
+    return _inner("sin", Activation("sin", torch.sin, torch.cos, closed_form=closed_forms.SIN), k)
 
 
 def cos(k: float = 1.0) -> Activation:
     """The cosine of k x."""
-    return _inner("cos", Activation("cos", torch.cos, _minus_sin), k)
+    return _inner("cos", Activation("cos", torch.cos, _minus_sin, closed_form=closed_forms.COS), k)
 
 
 def sincos(k: float = 1.0) -> Activation:
     """sin(k x) + cos(k x), whose dual is a Gaussian (RBF) kernel."""
-    return _inner("sincos", Activation("sincos", _sincos, _sincos_derivative), k)
+    return _inner("sincos", Activation("sincos", _sincos, _sincos_derivative, closed_form=closed_forms.SINCOS), k)
 
 
 def exp(k: float = 1.0) -> Activation:
     """The exponential of k x."""
-    return _inner("exp", Activation("exp", torch.exp, torch.exp), k)
+    return _inner("exp", Activation("exp", torch.exp, torch.exp, closed_form=closed_forms.EXP), k)
 
 
 def gaussian(k: float = 1.0) -> Activation:
     """exp(-(k x)^2)."""
-    return _inner("gaussian", Activation("gaussian", _gaussian, _gaussian_derivative), k)
+    return _inner(
+        "gaussian", Activation("gaussian", _gaussian, _gaussian_derivative, closed_form=closed_forms.GAUSSIAN), k
+    )
 
 
 def hardtanh(low: float = -1.0, high: float = 1.0) -> Activation:
@@ -163,9 +165,7 @@ def hardtanh(low: float = -1.0, high: float = 1.0) -> Activation:
     if low >= high:
         raise InputError(f"high: got {high:g}, allowed is a number above low = {low:g}")
     name = "hardtanh" if (low, high) == (-1.0, 1.0) else f"hardtanh({_number(low)},{_number(high)})"
-    return Activation(
-        name, Bound(nnf.hardtanh, (low, high)), kinks=(low, high), build=partial(nn.Hardtanh, low, high)
-    )
+    return Activation(name, Bound(nnf.hardtanh, (low, high)), kinks=(low, high), build=partial(nn.Hardtanh, low, high))
 
 
 def hardsigmoid() -> Activation:
@@ -195,18 +195,19 @@ def hardshrink(threshold: float = 0.5) -> Activation:
 
 def step() -> Activation:
     """1 for x > 0, else 0."""
-    return Activation("step", _step, torch.zeros_like, jumps=(0.0,))
+    return Activation("step", _step, torch.zeros_like, jumps=(0.0,), closed_form=closed_forms.STEP)
 
 
 def sign() -> Activation:
     """-1, 0 or 1."""
-    return Activation("sign", torch.sign, torch.zeros_like, jumps=(0.0,))
+    return Activation("sign", torch.sign, torch.zeros_like, jumps=(0.0,), closed_form=closed_forms.SIGN)
 
 
 def monomial(degree: float) -> Activation:
     """x^degree."""
-    k = check_integer("degree", int(degree) if degree == int(degree) else degree, low=0, high=50)
-    return Activation(f"monomial({k})", Bound(torch.pow, (k,)), Bound(_power_derivative, (k,)))
+    k = check_integer("degree", int(degree) if float(degree).is_integer() else degree, low=0, high=50)
+    form = closed_forms.monomial(k)
+    return Activation(f"monomial({k})", Bound(torch.pow, (k,)), Bound(_power_derivative, (k,)), closed_form=form)
 
 
 def square() -> Activation:
@@ -273,7 +274,7 @@ def _abrelu(x: Tensor, a: float, b: float) -> Tensor:
 
 
 def _abrelu_derivative(x: Tensor, a: float, b: float) -> Tensor:
-    return torch.where(x > 0, b, a).to(x.dtype)
+    return torch.where(x > 0, torch.full_like(x, b), torch.full_like(x, a))
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -283,6 +284,22 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 def _softplus(x: Tensor, beta: float) -> Tensor:
     # PyTorch's own switches to x beyond a threshold, a kink of 2e-9 / beta.
     return torch.logaddexp(beta * x, torch.zeros_like(x)) / beta
+
+
+def _gelu_derivative(x: Tensor) -> Tensor:
+    return torch.special.ndtr(x) + x * torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
+
+
+def _silu_derivative(x: Tensor) -> Tensor:
+    return torch.sigmoid(x) * (1 + x * torch.sigmoid(-x))
+
+
+def _tanh_derivative(x: Tensor) -> Tensor:
+    return 1 - torch.tanh(x).square()
+
+
+def _sigmoid_derivative(x: Tensor) -> Tensor:
+    return torch.sigmoid(x) * torch.sigmoid(-x)
 
 
 def _sigmoid(x: Tensor, beta: float) -> Tensor:

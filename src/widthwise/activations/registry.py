@@ -13,7 +13,10 @@ from widthwise.activations.base import Activation, Elementwise
 from widthwise.activations.catalogue import FAMILIES, FUNCTIONS
 from widthwise.errors import InputError, InputTypeError, check_choice, check_type
 
-__all__ = ["get", "names", "of_module", "register"]
+__all__ = ["ActivationLike", "get", "names", "of_module", "register"]
+
+ActivationLike = str | Activation | nn.Module | Callable[[Tensor], Tensor]
+"""Whatever :func:`get` takes."""
 
 _REGISTERED: dict[str, Activation] = {}
 _CALL = re.compile(r"\s*(?P<family>\w+)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
@@ -58,16 +61,14 @@ def register(activation: Activation) -> Activation:
     check_type("activation", activation, Activation)
     name = activation.name
     if not name.isidentifier():
-        raise InputError(
-            f"activation.name: got {name!r}, allowed is a word of letters, digits and underscores"
-        )
+        raise InputError(f"activation.name: got {name!r}, allowed is a word of letters, digits and underscores")
     if name in FAMILIES or _REGISTERED.get(name, activation) != activation:
         raise InputError(f"activation.name: got {name!r}, which is taken; choose another")
     _REGISTERED[name] = activation
     return activation
 
 
-def get(activation: str | Activation | nn.Module | Callable[[Tensor], Tensor]) -> Activation:
+def get(activation: ActivationLike) -> Activation:
     """Return the :class:`Activation` meant.
 
     Args:
