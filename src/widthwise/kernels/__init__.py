@@ -1,0 +1,31 @@
+"""Kernels of networks: of infinite width, and how far those of finite, sparse networks are from them."""
+
+from widthwise.kernels.arccosine import arc_cosine
+from widthwise.kernels.distances import (
+    Distance,
+    MeasuredDistance,
+    best_connectivity,
+    distance,
+    distance_approx,
+    distance_approx_diagonal,
+    distance_gaussian,
+    measured_distance,
+    measured_distance_deep,
+    random_pairs,
+    sampled_distance,
+)
+
+__all__ = [
+    "Distance",
+    "MeasuredDistance",
+    "arc_cosine",
+    "best_connectivity",
+    "distance",
+    "distance_approx",
+    "distance_approx_diagonal",
+    "distance_gaussian",
+    "measured_distance",
+    "measured_distance_deep",
+    "random_pairs",
+    "sampled_distance",
+]

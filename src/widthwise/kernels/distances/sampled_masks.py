@@ -1,0 +1,56 @@
+"""Arc-cosine kernels averaged over random masks of the inputs, by drawing masks: right for every d and p."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.stats import binom
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from widthwise.kernels.arccosine import arc_cosine_from_sums
+from widthwise.kernels.distances.masked import MaskedKernels, in_chunks
+
+__all__ = ["sample_masks"]
+
+
+def sample_masks(x: Tensor, y: Tensor, p: float, masks: int, seed: int) -> MaskedKernels:
+    """Kt_1 and Kt_2 of ``(pairs, d)`` vectors from ``masks`` random masks, the same for all pairs.
+
+    Masks with no live input add nothing and those with a single one are summed exactly; masks are drawn among the
+    others. That keeps the estimate sharp down to d p << 1. The square of Kt_1 is the mean over products of two
+    different masks, hence unbiased: the squared mean less the variance of the mean.
+    """
+    d = x.shape[1]
+    several = float(binom.sf(1, d, p))
+    drawn = _draw(d, p, masks, seed) if several > 0 else torch.zeros(2, d, dtype=torch.bool)
+    live = drawn.nonzero()[:, 1].to(x.device)
+    starts = (drawn.sum(1).cumsum(0) - drawn.sum(1)).to(x.device)
+
+    def rule(x: Tensor, y: Tensor) -> MaskedKernels:
+        sums = (embedding_bag(live, each.mT.contiguous(), starts, mode="sum") for each in (x * x, y * y, x * y))
+        return _estimate(x, y, p, several, *arc_cosine_from_sums(*sums))
+
+    return in_chunks(rule, x, y, masks)
+
+
+def _estimate(x: Tensor, y: Tensor, p: float, several: float, first: Tensor, second: Tensor) -> MaskedKernels:
+    """Join masks of one live input with K_1 and K_2, ``(masks, pairs)``, under those of more, of chance ``several``."""
+    single = torch.relu(x * y)
+    alone = float(binom.pmf(0, x.shape[1] - 1, p))  # that a live input has no other beside it
+    first = alone * single.sum(-1) / 2 + several / p * first
+    second = alone / p * single.square().sum(-1) * 3 / 2 + several / p / p * second
+    mean_1, mean_2 = first.mean(0), second.mean(0)
+    first, second = first - mean_1, second - mean_2
+    products = torch.stack([first.square().sum(0), (first * second).sum(0), second.square().sum(0)])
+    covariance = products / (len(first) * (len(first) - 1))
+    return MaskedKernels(mean_1, mean_2, covariance[0], covariance)
+
+
+def _draw(d: int, p: float, masks: int, seed: int) -> Tensor:
+    """Bernoulli(p) masks ``(masks, d)`` of at least two live inputs, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    chances = torch.from_numpy(binom.pmf(np.arange(2, d + 1), d, p) / binom.sf(1, d, p))
+    live = 2 + torch.multinomial(chances, masks, replacement=True, generator=generator)
+    order = torch.rand(masks, d, generator=generator, dtype=torch.float32).argsort(dim=1)
+    return torch.zeros(masks, d, dtype=torch.bool).scatter_(1, order, torch.arange(d) < live[:, None])
