@@ -7,11 +7,10 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from widthwise.activations import get
-from widthwise.activations.closed_forms import root
+from widthwise.activations import Activation, get
 from widthwise.activations.registry import ActivationLike
 from widthwise.duals import series
-from widthwise.duals.quadrature import hermite, resolve
+from widthwise.duals.quadrature import Grid, hermite, resolve
 from widthwise.errors import InputError, InputTypeError, check_integer, check_number
 
 __all__ = ["dual", "dual_derivative", "f", "g", "hermite_coefficients", "mean", "second_moment"]
@@ -114,9 +113,8 @@ def mean(activation: ActivationLike, q: Tensor | float) -> Tensor:
     known, q = get(activation), _variance("q", q)
     if known.closed_form is not None:
         return known.closed_form.mean(q)
-    what, _ = series.integrand(known, slope=False)
-    grid = resolve(what, q.double())
-    return (grid.weights * what.function(root(q.double()).unsqueeze(-1) * grid.nodes)).sum(-1).to(q.dtype)
+    values, grid = _values(known, q)
+    return (grid.weights * values).sum(-1).to(q.dtype)
 
 
 def second_moment(activation: ActivationLike, q: Tensor | float, *, slope: bool = False) -> Tensor:
@@ -125,9 +123,7 @@ def second_moment(activation: ActivationLike, q: Tensor | float, *, slope: bool 
     if known.closed_form is not None:
         form = known.closed_form.derivative if slope else known.closed_form.dual
         return form(q, q, torch.ones_like(q))
-    what, _ = series.integrand(known, slope)
-    grid = resolve(what, q.double())
-    values = what.function(root(q.double()).unsqueeze(-1) * grid.nodes)
+    values, grid = _values(known, q, slope)
     return (grid.weights * values.square()).sum(-1).to(q.dtype)
 
 
@@ -148,10 +144,14 @@ def hermite_coefficients(activation: ActivationLike, degree: int, q: Tensor | fl
     """
     degree = check_integer("degree", degree, low=0, high=4096)
     known, q = get(activation), _variance("q", q)
-    what, _ = series.integrand(known, slope=False)
+    return hermite(*_values(known, q), degree).to(q.dtype)
+
+
+def _values(activation: Activation, q: Tensor, slope: bool = False) -> tuple[Tensor, Grid]:
+    """Phi, or phi' if ``slope``, on a grid that resolves it."""
+    what, _ = series.integrand(activation, slope)
     grid = resolve(what, q.double())
-    values = what.function(root(q.double()).unsqueeze(-1) * grid.nodes)
-    return hermite(values, grid, degree).to(q.dtype)
+    return what.function(what.points(q.double(), grid.nodes)), grid
 
 
 def _tensor(name: str, value: Tensor | float) -> Tensor:

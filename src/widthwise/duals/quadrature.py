@@ -29,11 +29,23 @@ ROUGH = 1e-3
 
 @dataclass(frozen=True)
 class Integrand:
-    """A function and the points where it must not be integrated across."""
+    """A function and the points where it must not be integrated across.
+
+    Attributes:
+        name: what to call it in messages.
+        function: elementwise, from tensor to tensor.
+        kinks: where it is not smooth.
+        floor: the least standard deviation: a derivative that jumps at 0 has a limit, not a value, at variance 0.
+    """
 
     name: str
     function: Callable[[Tensor], Tensor]
     kinks: tuple[float, ...] = ()
+    floor: float = 0.0
+
+    def points(self, q: Tensor, nodes: Tensor) -> Tensor:
+        """Return sqrt(q) times the nodes, ``(*q.shape, N)``."""
+        return root(q).clamp(min=self.floor).unsqueeze(-1) * nodes
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ def _refine(integrand: Integrand, q: Tensor, reach: float) -> tuple[int, float, 
     before, error = None, math.inf
     for parts in REFINEMENTS:
         nodes, weights = _grid(integrand.kinks, q, parts, reach)
-        mass = weights * integrand.function(root(q).unsqueeze(-1) * nodes).square()
+        mass = weights * integrand.function(integrand.points(q, nodes)).square()
         total = mass.sum(-1)
         ends = (mass[..., :ORDER].sum(-1) + mass[..., -ORDER:].sum(-1)) / total.clamp(min=1e-300)
         if not bool(torch.isfinite(total).all()) or float(ends.max()) > 1e-18:

@@ -11,6 +11,7 @@ put back. The degree doubles until the rest is negligible.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,6 @@ import torch
 from torch import Tensor
 
 from widthwise.activations import Activation
-from widthwise.activations.closed_forms import root
 from widthwise.duals.quadrature import Grid, Integrand, hermite, resolve
 from widthwise.duals.splines import Spline, kinks_of
 from widthwise.errors import InputError
@@ -33,6 +33,8 @@ KINKED_DEGREE = 512
 GOOD = 1e-9
 WARN = 1e-6
 ROUNDING = 1e-16
+CHUNK = 1 << 15
+"""Entries worked on at a time, so that they stay in cache."""
 
 
 class AccuracyWarning(UserWarning):
@@ -45,7 +47,7 @@ class Expansion:
 
     Attributes:
         coefficients: a_k of phi, ``(degree + 1, *q.shape)``, float64.
-        spline_coefficients: those of the spline that carries its kinks; ``None`` without kinks.
+        spline_coefficients: those of the spline that carries its kinks; none without kinks.
         spline: that spline.
         scale: E[phi^2] for each variance.
         error: estimated absolute error of the dual at c = 1 for each variance; for two variances their
@@ -53,7 +55,7 @@ class Expansion:
     """
 
     coefficients: Tensor
-    spline_coefficients: Tensor | None
+    spline_coefficients: Tensor
     spline: Spline
     scale: Tensor
     error: Tensor
@@ -83,9 +85,8 @@ def integrand(activation: Activation, slope: bool) -> tuple[Integrand, Spline]:
             f"activation: {activation.name} jumps at {activation.jumps[0]:g}, so that its derivative has no second "
             "moment; allowed is a continuous activation"
         )
-    return Integrand(
-        f"the derivative of {activation.name}", activation.derivative, activation.kinks
-    ), spline.derivative()
+    what = Integrand(f"the derivative of {activation.name}", activation.derivative, activation.kinks, floor=1e-30)
+    return what, spline.derivative()
 
 
 def expand(activation: Activation, q: Tensor, *, slope: bool = False) -> Expansion:
@@ -111,31 +112,57 @@ def expand(activation: Activation, q: Tensor, *, slope: bool = False) -> Expansi
 
 
 def _expand(what: Integrand, spline: Spline, q: Tensor, grid: Grid) -> Expansion:
-    x = root(q).unsqueeze(-1) * grid.nodes
-    values, kinked = what.function(x), spline(x) if spline.knots else None
-    scale = (grid.weights * values.square()).sum(-1)
+    x = what.points(q, grid.nodes)
+    values, kinked = what.function(x), spline(x)
+    scale, noise = ((grid.weights * v.square()).sum(-1).detach() for v in (values, kinked))
     for degree in DEGREES:
-        a, b = hermite(values, grid, degree), None if kinked is None else hermite(kinked, grid, degree)
+        a = hermite(values, grid, degree)
+        b = hermite(kinked, grid, degree) if spline.knots else a[:0]
         tail = _tail(a, b)
         if bool((tail[-1] <= TOLERANCE * scale).all()) or (what.kinks and degree >= KINKED_DEGREE):
             break
     needed = int((tail > TOLERANCE * scale).any(dim=tuple(range(1, tail.ndim))).sum()) if q.numel() else 0
     keep = min(needed, degree) + 1
-    noise = 0 if kinked is None else ROUNDING * (grid.weights * kinked.square()).sum(-1)
-    error = tail[keep - 1] + (grid.error + ROUNDING) * scale + noise
-    return Expansion(a[:keep], None if b is None else b[:keep], spline, scale.detach(), error.detach())
+    error = tail[keep - 1] + (grid.error + ROUNDING) * scale + ROUNDING * noise
+    return Expansion(a[:keep], b[:keep], spline, scale, error)
 
 
 def dual(activation: Activation, q1: Tensor, q2: Tensor, c: Tensor, *, slope: bool = False) -> Tensor:
     """Return E[phi(x) phi(y)], or E[phi'(x) phi'(y)] if ``slope``, by series; see the module."""
-    r1, r2, wide = q1.double(), q2.double(), c.double()
+    shape = torch.broadcast_shapes(q1.shape, q2.shape, c.shape)  # type: ignore[no-untyped-call]
+    r1, r2, wide = (_aligned(t, max(len(shape), 1)) for t in (q1, q2, c))
     expansion = _expand_distinct(activation, torch.cat([r1.flatten(), r2.flatten()]), slope)
     _warn(activation, expansion)
-    total = _power_series(*_split(expansion.coefficients, r1, r2), wide)
-    if expansion.spline_coefficients is not None:
-        total = total - _power_series(*_split(expansion.spline_coefficients, r1, r2), wide)
-        total = total + expansion.spline.dual(r1, r2, wide)
-    return total.to(c.dtype)
+    smooth, kinked = (_split(a, r1, r2) for a in (expansion.coefficients, expansion.spline_coefficients))
+    rows = shape[0] if shape else 1
+    step = max(1, CHUNK * rows // max(math.prod(shape), 1))
+    pieces = [
+        _evaluate(
+            expansion.spline,
+            *(_rows(t, 0, start, step) for t in (r1, r2, wide)),
+            *(_rows(t, 1, start, step) for t in (*smooth, *kinked)),
+        )
+        for start in range(0, max(rows, 1), step)
+    ]
+    return torch.cat(pieces).reshape(shape).to(c.dtype)
+
+
+def _evaluate(
+    spline: Spline, q1: Tensor, q2: Tensor, c: Tensor, a1: Tensor, a2: Tensor, b1: Tensor, b2: Tensor
+) -> Tensor:
+    """The series of phi, less that of its spline, plus the dual of the spline."""
+    total = _power_series(a1, a2, c)
+    return total - _power_series(b1, b2, c) + spline.dual(q1, q2, c) if spline.knots else total
+
+
+def _aligned(tensor: Tensor, ndim: int) -> Tensor:
+    """In float64, with leading dimensions of size 1 up to ``ndim``."""
+    return tensor.double().reshape(*[1] * (ndim - tensor.ndim), *tensor.shape)
+
+
+def _rows(tensor: Tensor, dim: int, start: int, step: int) -> Tensor:
+    """Some rows of a tensor, or all of it where it is broadcast over them."""
+    return tensor if tensor.shape[dim] == 1 else tensor.narrow(dim, start, min(step, tensor.shape[dim] - start))
 
 
 def _split(coefficients: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,13 +170,13 @@ def _split(coefficients: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor
     return first.reshape(-1, *q1.shape), second.reshape(-1, *q2.shape)
 
 
-def _tail(a: Tensor, b: Tensor | None) -> Tensor:
+def _tail(a: Tensor, b: Tensor) -> Tensor:
     """For each k, what the terms beyond it add at c = 1, those not computed included.
 
     Those beyond the last are taken to be as large as twice the last eighth: exact for no series, an upper bound for
     geometric ones and for powers k^-p with p > 3.
     """
-    terms = (a.square() if b is None else (a.square() - b.square()).abs()).detach()
+    terms = (a.square() - b.square()).abs().detach() if b.numel() else a.square().detach()
     beyond = 2 * terms[-(terms.shape[0] // 8) :].sum(0)
     sums = terms.flip(0).cumsum(0).flip(0)
     return torch.cat([sums[1:], torch.zeros_like(sums[:1])]) + beyond
@@ -161,14 +188,8 @@ def _expand_distinct(activation: Activation, q: Tensor, slope: bool) -> Expansio
         return expand(activation, q, slope=slope)
     distinct, where = torch.unique(q, return_inverse=True)
     found = expand(activation, distinct, slope=slope)
-    b = found.spline_coefficients
-    return Expansion(
-        found.coefficients[:, where],
-        None if b is None else b[:, where],
-        found.spline,
-        found.scale[where],
-        found.error[where],
-    )
+    series = (found.coefficients[:, where], found.spline_coefficients[:, where])
+    return Expansion(*series, found.spline, found.scale[where], found.error[where])
 
 
 def _warn(activation: Activation, expansion: Expansion) -> None:
