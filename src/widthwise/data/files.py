@@ -6,15 +6,16 @@ import gzip
 import lzma
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from widthwise.errors import DataError
 
-__all__ = ["MAX_BYTES", "Source", "capacity", "opened", "parts", "reason"]
+__all__ = ["MAX_BYTES", "Source", "capacity", "listed", "opened", "parts", "reason"]
 
 MAX_BYTES = 2**31
 """Largest content read from one file: as float32, 8 GiB of pixels."""
@@ -125,6 +126,15 @@ def parts(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     if not train:
         raise DataError(f"{files[0].parent}: holds test files only; add the training files")
     return train, test
+
+
+def listed(names: Iterable[str]) -> str:
+    r"""Return names out of a file for a message: on one line, the first fifty of them.
+
+    >>> listed(["a", "b\nc"]), listed([])
+    ('a, b c', 'none')
+    """
+    return ", ".join(" ".join(name.split()) for name in islice(names, 50)) or "none"
 
 
 def reason(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from widthwise.data.arrays import from_arrays
 from widthwise.data.dataset import Dataset
-from widthwise.data.files import capacity, reason
+from widthwise.data.files import capacity, listed, reason
 from widthwise.errors import DataError
 
 __all__ = ["PATTERN", "read"]
@@ -35,11 +35,11 @@ def read(name: str, path: Path) -> Dataset:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            keys = [item.removesuffix(".npy") for item in archive.namelist()]
-            pair = next((pair for pair in _TRAIN if set(pair) <= set(keys)), None)
-            if pair is None or len({*_TEST} & {*keys}) == 1:
+            keys = {item.removesuffix(".npy") for item in archive.namelist() if item.endswith(".npy")}
+            pair = next((pair for pair in _TRAIN if keys.issuperset(pair)), None)
+            if pair is None or len(keys.intersection(_TEST)) == 1:
                 raise DataError(
-                    f"{path}: holds {', '.join(sorted(keys)[:9]) or 'nothing'}; it needs the arrays x and y, and "
+                    f"{path}: holds {listed(sorted(keys))}; it needs the arrays x and y, and "
                     "x_test and y_test both or neither"
                 )
             x, y = (_array(archive, path, key) for key in pair)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from widthwise.data.arrays import from_arrays
 from widthwise.data.dataset import Dataset
-from widthwise.data.files import parts, reason
+from widthwise.data.files import listed, parts, reason
 from widthwise.data.images import check_size, decode_all, stack
 from widthwise.errors import DataError, InputError, check_choice
 
@@ -100,8 +100,7 @@ def _columns(path: Path, target: str | None) -> _Columns:
     labels = [f.name for f in schema if kinds.is_integer(f.type) or _is_text(f.type)]
     if len(images) != 1:
         raise DataError(
-            f"{path}: has {len(images)} columns of image bytes among {', '.join(schema.names) or 'none'}; it "
-            "needs exactly one"
+            f"{path}: has {len(images)} columns of image bytes among {listed(schema.names)}; it needs exactly one"
         )
     if target is not None:
         try:
@@ -109,9 +108,7 @@ def _columns(path: Path, target: str | None) -> _Columns:
         except InputError as error:
             raise DataError(f"{path}: {error}") from None
     elif "label" not in labels and len(labels) != 1:
-        raise DataError(
-            f"{path}: has no column 'label'; choose one with target: {', '.join(labels) or 'none is there'}"
-        )
+        raise DataError(f"{path}: has no column 'label'; choose one with target: {listed(labels)}")
     label = target or ("label" if "label" in labels else labels[0])
     return _Columns(images[0], label, _class_names(schema, label))
 
@@ -163,7 +160,7 @@ def _batches(path: Path, columns: _Columns) -> Iterator[tuple[list[Any], list[An
     with _opened(path) as file:
         missing = {columns.image, columns.label} - set(file.schema_arrow.names)
         if missing:
-            raise DataError(f"{path}: has no column {', '.join(sorted(missing))} as the files beside it have")
+            raise DataError(f"{path}: has no column {listed(sorted(missing))} as the files beside it have")
         wanted = [columns.image, columns.label]
         for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
             image, label = batch.column(columns.image), batch.column(columns.label)

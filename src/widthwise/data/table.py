@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from widthwise.data.arrays import from_arrays
 from widthwise.data.dataset import Dataset
-from widthwise.data.files import reason
+from widthwise.data.files import listed, reason
 from widthwise.errors import DataError
 
 __all__ = ["MOST_CLASSES", "PATTERN", "read"]
@@ -109,7 +109,7 @@ def _parse(path: Path, file: TextIO, target: str | None) -> _Table:
     delimiter = max(",;\t", key=first.count)
     file.seek(0)
     reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
-    columns = [cell.strip() for cell in next(reader, [])]
+    columns = [" ".join(cell.split()) for cell in next(reader, [])]
     _check_header(path, columns)
     table = _Table(path, columns, _targets(path, columns, target))
     for row in reader:
@@ -131,15 +131,14 @@ def _check_header(path: Path, columns: list[str]) -> None:
 
 
 def _targets(path: Path, columns: list[str], target: str | None) -> list[str]:
-    listed = ", ".join(columns[:50])
     if target is None:
-        raise DataError(f"{path}: say which column to predict with target (--target); it has {listed}")
+        raise DataError(f"{path}: say which column to predict with target (--target); it has {listed(columns)}")
     names = [target] if target in columns else [part.strip() for part in target.split(",")]
     for place, name in enumerate(names):
         if name not in columns:
             near = difflib.get_close_matches(name, columns, n=1, cutoff=0.4)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise DataError(f"{path}: target {name!r} is no column; it has {listed}{hint}")
+            raise DataError(f"{path}: target {name!r} is no column; it has {listed(columns)}{hint}")
         if name in names[:place]:
             raise DataError(f"{path}: target {name!r} is given twice; name it once")
     return names
