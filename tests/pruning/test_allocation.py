@@ -31,7 +31,7 @@ def problems(draw):
 
 
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope != "global"])
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(problem=problems())
 def test_every_rule_meets_the_total_within_the_sizes(scope, problem):
     shapes, keep = problem
@@ -50,7 +50,7 @@ def greedy_webster(shares, room, keep):
     return counts
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 30)), min_size=1, max_size=6), st.data())
 def test_uniform_and_erk_are_webster_seat_by_seat(layers, data):
     shapes = named(layers)
@@ -60,7 +60,7 @@ def test_uniform_and_erk_are_webster_seat_by_seat(layers, data):
     assert erk(shapes, keep) == greedy_webster({n: sum(s) for n, s in shapes.items()}, sizes, keep)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(problem=problems())
 def test_uniform_and_erk_never_take_a_weight_back(problem):
     shapes, keep = problem
@@ -97,7 +97,7 @@ def level_reached_weight_by_weight(sizes, keep):
     return max(counts.values())
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.data())
 def test_balanced_is_water_filling_and_the_largest_pay_the_odd_weights(sizes, data):
     sizes = named(sizes)
@@ -122,7 +122,7 @@ def figure_4(sizes, remove):
     return [size - f for size, f in zip(sizes, frozen, strict=True)]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=6, unique=True), st.data())
 def test_balanced_is_figure_4_where_that_is_defined(sizes, data):
     sizes = sorted(sizes, reverse=True)
@@ -139,7 +139,7 @@ def test_balanced_beyond_the_last_bin_cuts_all_layers_alike():
     assert balanced({"a": 50, "b": 30, "c": 20}, 0) == {"a": 0, "b": 0, "c": 0}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(problem=problems(), order=st.randoms(use_true_random=False))
 def test_the_order_of_layers_matters_only_between_equals(problem, order):
     shapes, keep = problem
@@ -154,7 +154,7 @@ def test_the_order_of_layers_matters_only_between_equals(problem, order):
             assert first == second
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=60)
 @given(problem=problems(), data=st.data())
 def test_room_is_respected(problem, data):
     shapes, _ = problem

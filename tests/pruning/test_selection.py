@@ -27,7 +27,7 @@ def kept(masks):
     return sum(int(mask.sum()) for mask in masks.values())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(tied_scores(), st.integers(0, 3), st.data())
 def test_exact_counts_and_the_best_first(scores, seed, data):
     total = sum(score.numel() for score in scores.values())
@@ -40,7 +40,7 @@ def test_exact_counts_and_the_best_first(scores, seed, data):
         assert chosen.min() >= dropped.max()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(tied_scores(), st.integers(0, 3))
 def test_smaller_choices_lie_within_larger_ones(scores, seed):
     total = sum(score.numel() for score in scores.values())
@@ -62,7 +62,7 @@ def naive(scores, keep, seed):
     return {n: mask.view(scores[n].shape) for n, mask in masks.items()}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(tied_scores(), st.integers(0, 5), st.data())
 def test_global_choice_equals_a_plain_sort(scores, seed, data):
     keep = data.draw(st.integers(0, sum(score.numel() for score in scores.values())))
@@ -135,9 +135,9 @@ def test_random_masks_are_exact_reproducible_and_differ_by_layer_and_seed():
 
 
 def test_random_masks_choose_every_weight_equally_often():
-    often = sum(random_masks({"a": (5, 4)}, {"a": 5}, seed=s)["a"].double() for s in range(2000))
-    # 2000 draws with p = 1/4: standard deviation 19.4, twenty cells
-    assert (often - 500).abs().max() < 4 * 19.4
+    often = sum(random_masks({"a": (5, 4)}, {"a": 5}, seed=s)["a"].double() for s in range(1000))
+    # 1000 draws with p = 1/4: standard deviation 13.7, twenty cells
+    assert (often - 250).abs().max() < 4 * 13.7
 
 
 def test_the_mask_of_a_seed_never_changes():

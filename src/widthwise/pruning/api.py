@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
 from widthwise.masks import Mask, prunable, unwrapped
 from widthwise.pruning.allocation import SCOPES, allocate, keep_count
-from widthwise.pruning.batches import Batches, Data, pick_per_class
+from widthwise.pruning.batches import Batches, Data, pick_per_class, repeatable
 from widthwise.pruning.collapse import complain, critical_sparsity, cut_at, dead_layers
 from widthwise.pruning.flow import example_input
 from widthwise.pruning.gradients import Loss
@@ -81,8 +81,7 @@ def prune(
         on_collapse=check_choice("on_collapse", on_collapse, ("raise", "warn", "allow")),
     )
     inner = unwrapped(model)
-    if examples_per_class is not None:
-        data = _pick(inner, data, examples_per_class)
+    data = repeatable(data) if examples_per_class is None else _pick(inner, data, examples_per_class)
     mask = _search(inner, plan, data, loss)
     _check_paths(inner, mask, data, plan)
     return mask.apply(inner)
@@ -134,7 +133,7 @@ def _check_layers(scores: Mapping[str, Tensor], before: Mask, after: Mask, plan:
         return
     problem = f"layer {died[0]!r} keeps none of its {after[died[0]].numel()} weights at sparsity {after.sparsity:.6g}"
     if len(died) > 1:
-        problem += f", and so do {len(died) - 1} other layers"
+        problem += f", nor do {', '.join(map(repr, died[1:]))}"
     if plan.scope == "global":
         living = {name: score.masked_fill(~before[name], -torch.inf) for name, score in scores.items()}
         problem += f"; the critical sparsity of its scores is {critical_sparsity(living, seed=plan.seed):.6g}"
@@ -191,10 +190,10 @@ def _agreed(mask: Mask) -> Mask:
     """On every rank the mask of rank 0."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return mask
-    bits = {name: tensor.to(torch.uint8) for name, tensor in mask.items()}
-    for tensor in bits.values():
+    tensors = dict(mask)
+    for tensor in tensors.values():
         distributed.broadcast(tensor, 0)
-    return Mask({name: tensor.bool() for name, tensor in bits.items()})
+    return Mask(tensors)
 
 
 @contextmanager

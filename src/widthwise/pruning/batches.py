@@ -10,7 +10,7 @@ from torch import Tensor
 
 from widthwise.errors import InputError, InputTypeError, check_integer
 
-__all__ = ["Batch", "Batches", "Data", "pick_per_class"]
+__all__ = ["Batch", "Batches", "Data", "pick_per_class", "repeatable"]
 
 Batch = tuple[Tensor, Any]
 Data = Batch | Iterable[Batch]
@@ -21,7 +21,7 @@ class Batches:
 
     Args:
         data: ``(x, y)`` with a tensor ``x`` whose first dimension counts examples, or an iterable of such pairs.
-            A loader is read anew on every pass; a one-shot iterator is read once and held.
+            An iterable is read anew on every pass.
         device: where the batches must lie.
 
     Raises:
@@ -35,7 +35,7 @@ class Batches:
         elif isinstance(data, Tensor) or not isinstance(data, Iterable):
             raise InputTypeError(f"data: got {type(data).__name__}, allowed is (x, y) or an iterable of such pairs")
         else:
-            self._source = list(data) if isinstance(data, Iterator) else data
+            self._source = data
         self._device = device
 
     def __iter__(self) -> Iterator[Batch]:
@@ -62,6 +62,11 @@ class Batches:
             if isinstance(part, Tensor) and part.device != self._device:
                 raise InputError(f"data: got {name} on {part.device}, allowed is {self._device}, where the model is")
         return x, y
+
+
+def repeatable(data: Data | None) -> Data | None:
+    """``data``, with the batches of a one-shot iterator held in memory so that they can be read in every round."""
+    return list(data) if isinstance(data, Iterator) else data
 
 
 def pick_per_class(batches: Batches, count: int) -> Batch:
