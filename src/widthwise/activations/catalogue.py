@@ -287,7 +287,8 @@ def _softplus(x: Tensor, beta: float) -> Tensor:
 
 
 def _gelu_derivative(x: Tensor) -> Tensor:
-    return torch.special.ndtr(x) + x * torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
+    below: Tensor = torch.special.ndtr(x)
+    return below + x * torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
 
 
 def _silu_derivative(x: Tensor) -> Tensor:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from widthwise.activations.base import Activation, Elementwise
 from widthwise.activations.catalogue import FAMILIES, FUNCTIONS
+from widthwise.activations.kinks import find_kinks
 from widthwise.errors import InputError, InputTypeError, check_choice, check_type
 
-__all__ = ["ActivationLike", "get", "names", "of_module", "register"]
+__all__ = ["ActivationLike", "get", "in_catalogue", "names", "of_module", "register"]
 
 ActivationLike = str | Activation | nn.Module | Callable[[Tensor], Tensor]
 """Whatever :func:`get` takes."""
@@ -74,11 +76,12 @@ def get(activation: ActivationLike) -> Activation:
     Args:
         activation: a name, with its parameters in parentheses if they are not the defaults (``"relu"``,
             ``"erf(2)"``, ``"abrelu(-0.1,1)"``); an :class:`Activation`; a module such as ``nn.ELU(0.5)``;
-            or any elementwise function of a tensor that autograd can follow.
+            or any elementwise function of a tensor that autograd can follow. Its kinks are searched for, which
+            takes a moment: resolve a function once and keep the result.
 
     Raises:
         InputError: for an unknown name (the message lists the known ones and the nearest), wrong parameters,
-            or a function that is not elementwise.
+            or a function that is not elementwise and of the dtype it is given.
         InputTypeError: for anything else.
 
     Example:
@@ -117,16 +120,29 @@ def of_module(module: nn.Module) -> Activation | None:
     return None if naming is None else _from_name(naming(module))
 
 
+def in_catalogue(activation: Activation) -> bool:
+    """Say whether its name alone determines it, so that what is computed for it may be kept."""
+    try:
+        return _from_family(activation.name) == activation
+    except InputError:
+        return False
+
+
 def _from_name(name: str) -> Activation:
+    known = _REGISTERED.get(name)
+    return _from_family(name) if known is None else known
+
+
+@lru_cache(maxsize=256)
+def _from_family(name: str) -> Activation:
     match = _CALL.fullmatch(name)
-    family = match["family"] if match else name
-    check_choice("activation", family, names())
-    arguments = [part for part in ((match and match["arguments"]) or "").split(",") if part.strip()]
-    if family in _REGISTERED and not arguments:
-        return _REGISTERED[family]
+    family, given = (match["family"], match["arguments"] or "") if match else (name, "")
+    check_choice("activation", family, FAMILIES if family in FAMILIES else names())
+    if family not in FAMILIES:
+        raise InputError(f"activation: got {name!r}, allowed is {family} without parameters")
     factory = FAMILIES[family]
     try:
-        values = [float(part) for part in arguments]
+        values = [float(part) for part in given.split(",") if part.strip()]
         inspect.signature(factory).bind(*values)
     except (TypeError, ValueError):
         wanted = ", ".join(inspect.signature(factory).parameters)
@@ -136,7 +152,7 @@ def _from_name(name: str) -> Activation:
 
 
 def _from_function(function: Callable[[Tensor], Tensor], name: str) -> Activation:
-    """Wrap a user's function after checking, on a few points, that it is elementwise and repeatable."""
+    """Wrap a user's function with its kinks, after checking on a few points that it is elementwise."""
     if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
         raise InputError(f"activation: got {name}, which has parameters; allowed is an elementwise function")
     x = torch.linspace(-1.5, 1.25, 12, dtype=torch.float64)
@@ -145,6 +161,8 @@ def _from_function(function: Callable[[Tensor], Tensor], name: str) -> Activatio
             whole, parts = function(x), torch.cat([function(part) for part in (x[:5], x[5:])])
     except Exception as error:
         raise InputError(f"activation: {name} fails on a float64 tensor of shape (12,): {error}") from error
-    if not isinstance(whole, Tensor) or whole.shape != x.shape or not torch.equal(whole, parts):
-        raise InputError(f"activation: {name} is not an elementwise function, which alone is allowed here")
-    return Activation(name, function)
+    same = isinstance(whole, Tensor) and whole.shape == x.shape and whole.dtype == x.dtype
+    if not same or not torch.allclose(whole, parts, rtol=1e-9, atol=1e-12, equal_nan=True):
+        raise InputError(f"activation: {name} is not elementwise, keeping shape and dtype, as is required here")
+    kinks, jumps = find_kinks(function)
+    return Activation(name, function, kinks=kinks, jumps=jumps)

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from widthwise.activations import Activation
+from widthwise.activations import Activation, get
+from widthwise.activations.registry import in_catalogue
 from widthwise.duals.quadrature import Grid, Integrand, hermite, resolve
 from widthwise.duals.splines import Spline, kinks_of
 from widthwise.errors import InputError
@@ -69,6 +71,10 @@ class Expansion:
     def relative_error(self) -> float:
         """The largest error in units of its scale."""
         return float((self.error / self.scale.clamp(min=1e-300)).max()) if self.error.numel() else 0.0
+
+    def to(self, device: torch.device) -> Expansion:
+        """Return the same on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "spline"})
 
 
 def integrand(activation: Activation, slope: bool) -> tuple[Integrand, Spline]:
@@ -187,9 +193,17 @@ def _expand_distinct(activation: Activation, q: Tensor, slope: bool) -> Expansio
     if q.requires_grad:
         return expand(activation, q, slope=slope)
     distinct, where = torch.unique(q, return_inverse=True)
-    found = expand(activation, distinct, slope=slope)
+    if distinct.numel() == 1 and in_catalogue(activation):
+        found = _expand_known(activation.name, float(distinct), slope).to(q.device)
+    else:
+        found = expand(activation, distinct, slope=slope)
     series = (found.coefficients[:, where], found.spline_coefficients[:, where])
     return Expansion(*series, found.spline, found.scale[where], found.error[where])
+
+
+@lru_cache(maxsize=256)
+def _expand_known(name: str, q: float, slope: bool) -> Expansion:
+    return expand(get(name), torch.tensor([q], dtype=torch.float64), slope=slope)
 
 
 def _warn(activation: Activation, expansion: Expansion) -> None:
