@@ -124,12 +124,12 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{os.fspath(path)}: not a model file of version {_VERSION} (format {header.get('format')!r}, "
             f"version {header.get('version')!r}); write it with widthwise.save"
         )
-    for key, kind in (("model", list | None), ("aliases", dict), ("about", dict)):
+    for key, kind in (("model", (list, type(None))), ("aliases", dict), ("about", dict)):
         _check_json(path, key, header.get(key, ""), kind)
     return header, tensors
 
 
-def _check_json(path: Path, key: str, text: str, kind: type) -> None:
+def _check_json(path: Path, key: str, text: str, kind: type | tuple[type, ...]) -> None:
     try:
         value = json.loads(text)
     except ValueError as error:

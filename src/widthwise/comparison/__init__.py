@@ -1,5 +1,6 @@
 """The main job: which way of spending a weight budget is best."""
 
 from widthwise.comparison.result import Comparison, Row
+from widthwise.comparison.run import compare
 
-__all__ = ["Comparison", "Row"]
+__all__ = ["Comparison", "Row", "compare"]

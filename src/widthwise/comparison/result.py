@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from torch import nn
 
 __all__ = ["Comparison", "Row"]
 
@@ -27,6 +30,7 @@ class Row:
         measured: kernel distance measured at initialization, mean over seeds, relative to the squared kernel.
         rank: 1 for the best row within the budget, ``None`` outside it.
         curve: mean validation metric after each recorded epoch, as ``(epoch, value)``.
+        notes: what a reader should know, such as a layer that died.
     """
 
     method: str
@@ -42,6 +46,7 @@ class Row:
     measured: float | None = None
     rank: int | None = None
     curve: tuple[tuple[int, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -50,13 +55,24 @@ class Row:
 
     @property
     def mean(self) -> float:
-        """Mean of the test metric over seeds."""
-        return statistics.fmean(self.test)
+        """Mean of the test metric over the seeds that did not diverge; NaN if all did."""
+        return _mean(self.test)
+
+    @property
+    def validation_mean(self) -> float:
+        """Mean of the validation metric over the seeds that did not diverge; NaN if all did."""
+        return _mean(self.validation)
 
     @property
     def spread(self) -> float:
-        """Sample standard deviation of the test metric over seeds; 0 for a single seed."""
-        return statistics.stdev(self.test) if len(self.test) > 1 else 0.0
+        """Sample standard deviation of the test metric over the same seeds; 0 for a single one."""
+        finite = [v for v in self.test if math.isfinite(v)]
+        return statistics.stdev(finite) if len(finite) > 1 else 0.0
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    finite = [v for v in values if math.isfinite(v)]
+    return statistics.fmean(finite) if finite else math.nan
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,7 @@ class Comparison:
         settings: every choice that shaped the run, by name.
         machine: versions and hardware.
         seconds: wall time of the training.
+        model: the best network, trained, taking raw inputs where it is a built-in one.
     """
 
     data: str
@@ -84,6 +101,7 @@ class Comparison:
     settings: Mapping[str, object] = field(default_factory=dict)
     machine: Mapping[str, object] = field(default_factory=dict)
     seconds: float = 0.0
+    model: nn.Module | None = field(default=None, compare=False, repr=False)
 
     @property
     def baseline(self) -> Row:

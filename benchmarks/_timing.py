@@ -1,0 +1,34 @@
+"""Interleaved timing: every contender runs in turn, many times, in one process; ratios come with their spread."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+from widthwise.environment import machine
+
+
+def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contender in each round, one warm-up round not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for i in range(rounds + 1):
+        for name, run in contenders.items():
+            began = time.perf_counter()
+            run()
+            if i:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def ratio(slow: list[float], fast: list[float]) -> str:
+    """Median of the ratios of the rounds, with the smallest and the largest."""
+    ratios = sorted(a / b for a, b in zip(slow, fast, strict=True))
+    return f"{statistics.median(ratios):.1f}x ({ratios[0]:.1f} to {ratios[-1]:.1f})"
+
+
+def header(title: str) -> None:
+    """Print what is measured, and on what."""
+    print(title)
+    for key, value in machine().items():
+        print(f"  {key}: {value}")

@@ -1,0 +1,39 @@
+"""The command line: one module a command, and nothing imports it."""
+
+from __future__ import annotations
+
+import typer
+
+from widthwise._version import __version__
+from widthwise.cli import compare, data
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="widthwise",
+    help="Spend a fixed budget of weights well: wide sparse networks, pruning at initialization, infinite width.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("compare")(compare.compare_command)
+app.command("data")(data.data_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"widthwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Options that stand before any command."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

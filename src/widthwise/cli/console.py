@@ -1,0 +1,87 @@
+"""What every command shares: one-line errors, a progress bar, and options that hold several values."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from widthwise.errors import InputError, InputTypeError
+
+__all__ = ["friendly", "numbers", "out", "progress_bar", "words"]
+
+P = ParamSpec("P")
+out = Console()
+_err = Console(stderr=True)
+_USAGE, _INTERRUPTED = 2, 130
+
+
+def friendly(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn an expected error into one line on stderr and exit code 2, and Ctrl-C into a calm word and 130."""
+
+    @functools.wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (InputError, InputTypeError, OSError) as error:
+            line = " ".join(str(error).split())
+            _err.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)
+            raise typer.Exit(_USAGE) from None
+        except KeyboardInterrupt:
+            _err.print("stopped: what is done is kept; the same command goes on from here", highlight=False)
+            raise typer.Exit(_INTERRUPTED) from None
+
+    return guarded
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
+    """A bar with an estimate of the time left, as a function ``(done, total, what)``."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_err, transient=True) as progress:
+        task = progress.add_task("preparing", total=None)
+
+        def watch(done: float, total: float, what: str) -> None:
+            progress.update(task, completed=done, total=total, description=what)
+
+        yield watch
+
+
+def words(option: str, text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated option.
+
+    Raises:
+        InputError: if there is none.
+    """
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise InputError(f"{option}: got {text!r}, allowed are values separated by commas")
+    return parts
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """The numbers of a comma-separated option.
+
+    Raises:
+        InputError: if there is none, or one that is no number.
+    """
+    try:
+        return tuple(float(part) for part in words(option, text))
+    except ValueError:
+        raise InputError(f"{option}: got {text!r}, allowed are numbers separated by commas") from None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,180 @@
+"""One group of runs of equal shape: trained as one computation; when killed, it goes on from its checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from widthwise._atomic import atomic_path
+from widthwise.comparison.foretell import kernel_distances
+from widthwise.comparison.nets import Net, make
+from widthwise.comparison.plan import Plan, Run
+from widthwise.data import Splits
+from widthwise.masks import Mask
+from widthwise.store import Store, run_hash
+from widthwise.training import Family, Progress, evaluate, objective_for, train
+
+__all__ = ["Workplace", "train_group"]
+
+KIND = "network"
+_SAVE_EVERY = 5.0  # seconds
+_RECORDS = 20
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a comparison keeps what it has.
+
+    Attributes:
+        folder: the output folder.
+    """
+
+    folder: Path
+
+    @property
+    def store(self) -> Path:
+        """The file of finished runs."""
+        return self.folder / "results.sqlite"
+
+    def checkpoint(self, group: tuple[Run, ...]) -> Path:
+        """Where an unfinished group keeps its state."""
+        names = "".join(run_hash(run) for run in group)
+        return self.folder / "unfinished" / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.safetensors"
+
+    def net(self, run: Run) -> Path:
+        """Where a trained network is kept until the winner is known."""
+        return self.folder / "nets" / f"{run_hash(run)}.safetensors"
+
+
+def train_group(
+    group: tuple[Run, ...],
+    plan: Plan,
+    splits: Splits,
+    place: Workplace,
+    report: Callable[[int], None],
+    device: torch.device | str = "cpu",
+) -> None:
+    """Train a group's networks together and store their results, all at once.
+
+    Args:
+        group: runs of one width.
+        plan: the comparison they belong to.
+        splits: the data.
+        place: where results and checkpoints are kept.
+        report: called with the number of epochs done.
+        device: where to compute.
+    """
+    nets = [make(run, plan.architecture.build, splits.train) for run in group]
+    distances = kernel_distances(nets, plan.architecture, splits.train[0])
+    family = Family([net.model for net in nets], [net.pruned for net in nets])
+    family.to(device)
+    path = place.checkpoint(group)
+    progress = _restore(path, family)
+    objective = objective_for(splits.task)
+    parts = [tuple(t.to(device) for t in part) for part in (splits.train, splits.validation, splits.test)]
+    training, validation, test = ((x.to(plan.torch_dtype), _cast(y, plan.torch_dtype)) for x, y in parts)
+    saver = _Saver(path, family)
+
+    def after_epoch(now: Progress) -> None:
+        saver.maybe(now)
+        report(now.epoch)
+
+    report(progress.epoch)
+    train(
+        family,
+        training,
+        plan.train,
+        objective,
+        seeds=[run.seed for run in group],
+        validation=validation,
+        record_every=max(1, plan.train.epochs // _RECORDS),
+        progress=progress,
+        after_epoch=after_epoch,
+    )
+    on_test = evaluate(family, test, objective).tolist()
+    on_validation = progress.curve[-1][1]
+    _keep_best_nets(group, plan, family, on_validation, place)
+    results = [
+        {
+            "test": _number(on_test[i]),
+            "validation": _number(on_validation[i]),
+            "curve": [[epoch, _number(values[i])] for epoch, values in progress.curve],
+            "measured": _number(distances[i]),
+            "layers": _layer_connectivity(net),
+            "notes": list(net.notes),
+        }
+        for i, net in enumerate(nets)
+    ]
+    with Store(place.store) as store:
+        store.put(KIND, zip(group, results, strict=True))
+    path.unlink(missing_ok=True)
+
+
+class _Saver:
+    """Writes a group's state at the end of an epoch, at most once in a few seconds."""
+
+    def __init__(self, path: Path, family: Family) -> None:
+        self._path, self._family, self._last = path, family, time.monotonic()
+
+    def maybe(self, progress: Progress) -> None:
+        """Save if it has been long enough."""
+        if time.monotonic() - self._last < _SAVE_EVERY:
+            return
+        tensors = {f"state/{n}": t.contiguous() for n, t in self._family.state().items()}
+        tensors |= {f"momentum/{n}": t.contiguous() for n, t in progress.momentum.items()}
+        about = {"epoch": str(progress.epoch), "curve": json.dumps(progress.curve)}
+        with atomic_path(self._path) as part:
+            save_file(tensors, part, about)
+        self._last = time.monotonic()
+
+
+def _restore(path: Path, family: Family) -> Progress:
+    if not path.exists():
+        return Progress()
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            about = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except SafetensorError:  # a disk's fault, since files are written whole: start over
+        return Progress()
+    family.load_state({n.removeprefix("state/"): t for n, t in tensors.items() if n.startswith("state/")})
+    device = next(iter(family.params.values())).device
+    momentum = {n.removeprefix("momentum/"): t.to(device) for n, t in tensors.items() if n.startswith("momentum/")}
+    curve = [(int(epoch), list(values)) for epoch, values in json.loads(about["curve"])]
+    return Progress(int(about["epoch"]), momentum, curve)
+
+
+def _keep_best_nets(
+    group: tuple[Run, ...], plan: Plan, family: Family, validation: list[float], place: Workplace
+) -> None:
+    """Of each method within the budget, keep the network that does best on the validation set."""
+    order = sorted(range(len(group)), key=lambda i: (math.isfinite(validation[i]), validation[i]))
+    best = {group[i].method: i for i in order if group[i].weights == plan.budget}
+    for i in best.values():
+        state = {name: t.contiguous().cpu() for name, t in family.model(i).state_dict().items()}
+        with atomic_path(place.net(group[i])) as part:
+            save_file(state, part)
+
+
+def _layer_connectivity(net: Net) -> list[float]:
+    mask = Mask.dense(net.model) if net.mask is None else net.mask
+    return [layer.connectivity for layer in mask.layers()]
+
+
+def _cast(y: Tensor, dtype: torch.dtype) -> Tensor:
+    return y.to(dtype) if y.is_floating_point() else y
+
+
+def _number(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return None if value is None or value != value else float(value)

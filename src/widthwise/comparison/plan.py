@@ -1,0 +1,185 @@
+"""What is to be trained: every network of a comparison as a frozen record, before any of them exists."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from widthwise.errors import InputError, check_choice, check_integer, check_number
+from widthwise.pruning.scores import score_names
+from widthwise.training import TrainConfig
+from widthwise.widening import weights_at, width_for
+
+__all__ = ["DENSE", "SPARSE", "Architecture", "Plan", "Run", "base_width_for", "methods_known"]
+
+DENSE, SPARSE = "dense", "sparse"
+RESULTS_VERSION = 1
+_DTYPES = ("float32", "float64")
+SCOPES = ("global", "uniform", "erk", "balanced")
+
+
+def methods_known() -> tuple[str, ...]:
+    """Every legal method: dense, sparse (random static masks), and each registered pruning score."""
+    return (DENSE, SPARSE, *(n for n in score_names() if n != "random"))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a width becomes a network.
+
+    Attributes:
+        name: names the architecture in stored results.
+        build: from a width to a freshly initialised module.
+        depth: hidden layers of a perceptron, ``None`` for any other network; theory speaks of perceptrons.
+        activation: name of the perceptron's activation.
+    """
+
+    name: str
+    build: Callable[[int], nn.Module] = field(compare=False)
+    depth: int | None = None
+    activation: str | None = None
+
+    @classmethod
+    def of(cls, build: Callable[[int], nn.Module]) -> Architecture:
+        """Name a user's own factory by its qualified name and by what it builds at width 1 or 2."""
+        called = getattr(build, "__qualname__", type(build).__name__)
+        looks = repr(build(2)).encode()
+        return cls(f"{called}/{hashlib.sha256(looks).hexdigest()[:12]}", build)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to train: its content hash names its result in the store.
+
+    Attributes:
+        data: fingerprint of the three parts of the data set.
+        architecture: name of the architecture.
+        method: how the wide network comes to its weights.
+        scope: how a score's weights are shared out among layers; empty where no score is used.
+        width: hidden units.
+        weights: number of weights that live.
+        seed: draws the initialization, the mask and the order of examples.
+        train: how it is trained.
+        dtype: ``"float32"`` or ``"float64"``.
+        version: changes whenever the same record would give another result.
+    """
+
+    data: str
+    architecture: str
+    method: str
+    scope: str
+    width: int
+    weights: int
+    seed: int
+    train: TrainConfig
+    dtype: str = "float32"
+    version: int = RESULTS_VERSION
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every choice that shapes a comparison, checked.
+
+    Attributes:
+        architecture: from a width to a network.
+        base_width: width of the dense baseline.
+        factors: widening factors, each above 1.
+        methods: of :func:`methods_known`.
+        seeds: how many networks of each kind.
+        train: how each is trained.
+        scopes: allocation of each score's weights among layers, ``"global"`` where not named.
+        dtype: ``"float32"`` or ``"float64"``.
+
+    Raises:
+        InputError: for an unknown method, a factor of at most 1, two factors of one width.
+    """
+
+    architecture: Architecture
+    base_width: int
+    factors: tuple[float, ...] = (2, 4, 8, 16, 32)
+    methods: tuple[str, ...] = (DENSE, SPARSE, "magnitude", "snip")
+    seeds: int = 5
+    train: TrainConfig = field(default_factory=TrainConfig)
+    scopes: tuple[tuple[str, str], ...] = (("magnitude", "balanced"),)
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_integer("base_width", self.base_width, 1)
+        check_integer("seeds", self.seeds, 1)
+        check_choice("dtype", self.dtype, _DTYPES)
+        if not self.methods:
+            raise InputError(f"methods: got none, allowed are {', '.join(methods_known())}")
+        for method in self.methods:
+            check_choice("methods", method, methods_known())
+        for method, scope in self.scopes:
+            check_choice("scopes", method, methods_known())
+            check_choice("scopes", scope, SCOPES)
+        for factor in self.factors:
+            check_number("factors", factor, 1, low_open=True)
+        if len({self.base_width, *self.widths}) <= len(self.factors):
+            raise InputError(
+                f"factors: got {self.factors} at base width {self.base_width}, allowed are factors of different widths"
+            )
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        """Build the networks' shapes, so that a factory's own errors come before anything is written."""
+        for width in self.widths:
+            if weights_at(self.architecture.build, width) <= self.budget:
+                raise InputError(
+                    f"build: the network of width {width} has no more weights than that of width {self.base_width}; "
+                    "its number of weights must grow with width"
+                )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The wide networks' widths, one a factor."""
+        return tuple(round(f * self.base_width) for f in self.factors)
+
+    @cached_property
+    def budget(self) -> int:
+        """Number of weights of the dense baseline, and of every network within the budget."""
+        return weights_at(self.architecture.build, self.base_width)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype as PyTorch names it."""
+        return torch.float64 if self.dtype == "float64" else torch.float32
+
+    def runs(self, data: str) -> list[Run]:
+        """Every network to train on the data of this fingerprint, the baseline's first."""
+        kinds = [(DENSE, self.base_width)]
+        kinds += [(m, w) for m in dict.fromkeys(self.methods) for w in self.widths]
+        return [self._run(data, m, w, seed) for m, w in kinds for seed in range(self.seeds)]
+
+    def _run(self, data: str, method: str, width: int, seed: int) -> Run:
+        scored = method not in (DENSE, SPARSE)
+        return Run(
+            data=data,
+            architecture=self.architecture.name,
+            method=method,
+            scope=dict(self.scopes).get(method, "global") if scored else "",
+            width=width,
+            weights=weights_at(self.architecture.build, width) if method == DENSE else self.budget,
+            seed=seed,
+            train=self.train,
+            dtype=self.dtype,
+        )
+
+
+def base_width_for(architecture: Architecture, budget: int | None, base_width: int | None) -> int:
+    """The baseline's width, from a budget or given outright.
+
+    Raises:
+        InputError: unless exactly one is given, or if no width meets the budget exactly.
+    """
+    if (budget is None) == (base_width is None):
+        raise InputError("budget, base_width: give exactly one of the two")
+    if base_width is not None:
+        return check_integer("base_width", base_width, 1)
+    return width_for(architecture.build, check_integer("budget", budget, 1))

@@ -1,0 +1,78 @@
+"""From stored results to ranked rows."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from widthwise.comparison.foretell import formula_distance
+from widthwise.comparison.plan import DENSE, SPARSE, Plan, Run
+from widthwise.comparison.result import Row
+from widthwise.widening import weights_at
+
+__all__ = ["rows_of"]
+
+Result = dict[str, Any]
+
+
+def rows_of(plan: Plan, results: Sequence[tuple[Run, Result]], features: int) -> tuple[Row, ...]:
+    """One row for each method and width, seeds gathered, ranked by the validation mean within the budget.
+
+    Args:
+        plan: the comparison.
+        results: every run with its stored result.
+        features: size of a flattened input, for the predicted distance.
+    """
+    kinds = dict.fromkeys((run.method, run.width) for run, _ in results)
+    rows = [_row(plan, [(u, r) for u, r in results if (u.method, u.width) == kind], features) for kind in kinds]
+    return _ranked(rows)
+
+
+def _row(plan: Plan, seeds: Sequence[tuple[Run, Result]], features: int) -> Row:
+    run = seeds[0][0]
+    layers = tuple(statistics.fmean(values) for values in zip(*(r["layers"] for _, r in seeds), strict=True))
+    measured = [r["measured"] for _, r in seeds if r["measured"] is not None]
+    foretold = run.method in (DENSE, SPARSE)
+    factor = dict(zip(plan.widths, plan.factors, strict=True)).get(run.width, 1.0)
+    return Row(
+        method=run.method,
+        factor=1.0 if run.width == plan.base_width else factor,
+        width=run.width,
+        weights=run.weights,
+        connectivity=run.weights / weights_at(plan.architecture.build, run.width),
+        layer_connectivity=layers,
+        within_budget=run.weights == plan.budget,
+        test=tuple(_value(r["test"]) for _, r in seeds),
+        validation=tuple(_value(r["validation"]) for _, r in seeds),
+        predicted=formula_distance(plan.architecture, features, run.width, layers) if foretold else None,
+        measured=statistics.fmean(measured) if measured else None,
+        curve=_mean_curve([r["curve"] for _, r in seeds]),
+        notes=tuple(dict.fromkeys(note for _, r in seeds for note in r["notes"])),
+    )
+
+
+def _ranked(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Ties keep the narrower network first; a row whose every seed diverged comes last."""
+    candidates = [i for i, row in enumerate(rows) if row.within_budget]
+
+    def worst_last(i: int) -> tuple[float, int]:
+        mean = rows[i].validation_mean
+        return (math.inf if math.isnan(mean) else -mean), rows[i].width
+
+    order = {i: rank for rank, i in enumerate(sorted(candidates, key=worst_last), start=1)}
+    return tuple(replace(row, rank=order.get(i)) for i, row in enumerate(rows))
+
+
+def _mean_curve(curves: Sequence[Sequence[tuple[int, float | None]]]) -> tuple[tuple[int, float], ...]:
+    points: dict[int, list[float]] = {}
+    for curve in curves:
+        for epoch, value in curve:
+            points.setdefault(epoch, []).append(_value(value))
+    return tuple((epoch, statistics.fmean(values)) for epoch, values in sorted(points.items()))
+
+
+def _value(stored: float | None) -> float:
+    return math.nan if stored is None else float(stored)

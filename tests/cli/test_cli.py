@@ -1,0 +1,118 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from widthwise.cli import app
+
+QUICK = ["--factors", "4", "--seeds", "2", "--epochs", "3", "--methods", "dense,sparse"]
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_compare_writes_its_three_files_and_names_them(tmp_path):
+    result = run("compare", "--out", tmp_path, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert {p.name for p in tmp_path.iterdir()} >= {"report.html", "results.sqlite", "model.safetensors"}
+    assert "222 weights" in result.output
+    assert "sparse" in result.output
+    assert "<html" in (tmp_path / "report.html").read_text()
+    again = run("compare", "--out", tmp_path, *QUICK)
+    assert again.exit_code == 0
+    assert sqlite3.connect(tmp_path / "results.sqlite").execute("SELECT count(*) FROM runs").fetchone() == (6,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "digitz"], ["digits", "mnist"]),
+        (["--methods", "snap"], ["snip", "magnitude"]),
+        (["--budget", "223"], ["222", "296"]),
+        (["--factors", "two"], ["--factors", "numbers"]),
+        (["--factors", ","], ["--factors"]),
+        (["--lr", "-1"], ["lr"]),
+        (["--epochs", "0"], ["epochs"]),
+        (["--data", "/nowhere/at/all.csv", "--target", "y"], ["/nowhere/at/all.csv"]),
+    ],
+)
+def test_an_error_is_one_line_on_stderr_and_exit_code_2(tmp_path, arguments, said):
+    result = run("compare", "--out", tmp_path / "out", *QUICK, *arguments)
+    assert result.exit_code == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    for word in said:
+        assert word in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_tables_are_named(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n1,2\nx,3\n" + "4,5\n" * 30)
+    result = run("compare", "--data", table, "--target", "b", "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 2
+    assert "t.csv" in result.stderr
+    assert "'x'" in result.stderr
+
+
+def test_npz_and_help(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 5)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x, y=(x[:, 0] > 0).astype(np.int64))
+    result = run("compare", "--data", tmp_path / "d.npz", "--base-width", 2, "--out", tmp_path / "out", *QUICK)
+    assert result.exit_code == 0, result.output
+    shown = run("compare", "--help")
+    assert shown.exit_code == 0
+    for option in ("--data", "--budget", "--seeds", "--out", "--jobs"):
+        assert option in shown.output
+
+
+def test_an_output_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("keep me")
+    result = run("compare", "--out", tmp_path / "file", *QUICK)
+    assert result.exit_code == 2
+    assert "file" in result.stderr
+    assert (tmp_path / "file").read_text() == "keep me"
+
+
+def test_data_lists_names_one_a_line_and_describes_one():
+    names = run("data").output.split()
+    assert {"digits", "mnist", "cifar10"} <= set(names)
+    assert "classification" in run("data", "digits").output
+    assert run("data", "digitz").exit_code == 2
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
+    command = [sys.executable, "-m", "widthwise", "compare", "--out", str(tmp_path), "--seeds", "2", "--epochs", "60"]
+    worker = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and worker.poll() is None:
+        if (tmp_path / "nets").exists():
+            break
+        time.sleep(0.05)
+    os.kill(worker.pid, signal.SIGINT)
+    _, stderr = worker.communicate()
+    assert worker.returncode == 130
+    assert "kept" in stderr
+    assert "Traceback" not in stderr
+    done = sqlite3.connect(tmp_path / "results.sqlite").execute("SELECT count(*) FROM runs").fetchone()[0]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    total = sqlite3.connect(tmp_path / "results.sqlite").execute("SELECT count(*) FROM runs").fetchone()[0]
+    assert total == 42 > done
+
+
+def test_the_version_is_said():
+    assert run("--version").output.startswith("widthwise ")
