@@ -113,7 +113,7 @@ def test_empty_class_is_named(tmp_path):
     records[records[:, 0] == 3, 0] = 2
     path = tmp_path / "data_batch_1.bin"
     path.write_bytes(records.tobytes())
-    assert "class 3 (cat) has no example" in refused(path)
+    assert "class 3 ('cat') has no example" in refused(path)
 
 
 @pytest.mark.parametrize("second", ["data_batch_2.bin", "test_batch.bin"])
@@ -134,7 +134,7 @@ def test_an_xz_bomb_is_not_unpacked(tmp_path):
     path.write_bytes(lzma.compress(bytes(3073 * 20_000)))
     tracemalloc.start()
     try:
-        assert "unpacks to more than" in refused(path)
+        assert "holds more than" in refused(path)
         assert tracemalloc.get_traced_memory()[1] < 25 * 2**20  # of 59 MiB
     finally:
         tracemalloc.stop()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -129,6 +130,17 @@ def test_an_unknown_target_lists_the_columns_and_the_nearest(tmp_path):
 
 def test_long_values_are_cut(tmp_path):
     assert len(refused(write(tmp_path, "x,y\n" + "a" * 5000 + ",1.5\n"), target="y")) < 400
+
+
+def test_a_long_class_name_costs_its_own_length_only(tmp_path):
+    text = "x,y\n" + "1,a\n" * 20_000 + "1," + "b" * 100_000 + "\n"
+    path = write(tmp_path, text)
+    tracemalloc.start()
+    try:
+        assert load(path, target="y").n_outputs == 2
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20  # as fixed-width text: 8 GB
+    finally:
+        tracemalloc.stop()
 
 
 def test_not_utf8(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from widthwise.errors import DataError
 __all__ = ["encode", "from_arrays"]
 
 Array = NDArray[Any]
+
+_TEXT = "UTO"  # NumPy's kinds of text; "O" is text here: other objects are refused
 
 
 def from_arrays(
@@ -41,7 +43,7 @@ def from_arrays(
     ('no', 'yes')
     """
     targets = _array(name, "y", y)
-    if targets.dtype.kind in "UT":
+    if targets.dtype.kind in _TEXT:
         classes = classes or tuple(sorted(set(targets.ravel().tolist())))
     official = None if test is None else (_inputs(name, test[0]), _targets(name, test[1], classes))
     task = "regression" if targets.dtype.kind == "f" else "classification"
@@ -66,18 +68,22 @@ def _array(name: str, role: str, values: Any) -> Array:
         if isinstance(values, Tensor):
             values = values.detach().cpu()
             values = (values.float() if values.is_floating_point() else values).numpy()
-        array = np.asarray(values)
-        if role == "y" and array.dtype.kind == "O" and all(isinstance(label, str) for label in array.flat):
-            array = array.astype(str)
+        array = np.asarray(values, dtype=object if isinstance(values, list) and _is_text(values) else None)
     except (TypeError, ValueError, RuntimeError):
         array = np.empty(0, dtype=object)  # ragged lists and tensors without memory: refused below
-    if array.dtype.kind not in ("biuf" if role == "x" else "biufUT"):
+    text = array.dtype.kind in "UT" or (array.dtype.kind == "O" and _is_text(array.flat))
+    if array.dtype.kind not in "biuf" and not (role == "y" and text):
         raise DataError(
             f"{name}: {role} of type {type(values).__name__} is no array of "
             f"{'numbers' if role == 'x' else 'labels or numbers'}; give a dense tensor or array, every row "
             "equally long"
         )
     return array
+
+
+def _is_text(labels: Iterable[Any]) -> bool:
+    kinds = set(map(type, labels))
+    return bool(kinds) and all(issubclass(kind, str) for kind in kinds)
 
 
 def _inputs(name: str, values: Any) -> Tensor:
@@ -101,7 +107,7 @@ def _targets(name: str, values: Any, classes: tuple[str, ...]) -> Tensor:
     labels = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if labels.ndim != 1:
         raise DataError(f"{name}: y has shape {labels.shape}; labels are one for each example, (n,)")
-    if labels.dtype.kind in "UT":
+    if labels.dtype.kind in _TEXT:
         return encode(name, labels.tolist(), classes)
     if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{name}: label {labels.max()} is too large; number the classes from 0")

@@ -91,6 +91,8 @@ class Dataset:
         wanted = (torch.int64, 1) if label else (torch.float32, 2)
         if x.dtype != torch.float32 or x.ndim < 2:
             raise self._fault(f"{part}x is {x.dtype} {tuple(x.shape)}; it must be float32 (n, ...)")
+        if x.device.type != "cpu" or y.device.type != "cpu":
+            raise self._fault(f"{part}x is on {x.device} and y on {y.device}; keep both on the CPU")
         if (y.dtype, y.ndim) != wanted:
             form = "int64 (n,)" if label else "float32 (n, k)"
             raise self._fault(f"{part}y is {y.dtype} {tuple(y.shape)}; for {self.task} it must be {form}")
@@ -125,7 +127,7 @@ class Dataset:
         if len(present) < self.n_outputs:
             gap = torch.nonzero(present != torch.arange(len(present)))
             empty = int(gap[0]) if len(gap) else len(present)
-            known = f" ({self.classes[empty]})" if self.classes else ""
+            known = f" ({self.classes[empty]!r})" if self.classes else ""
             raise self._fault(
                 f"class {empty}{known} has no example although labels run to {self.n_outputs - 1}; add some, "
                 "or leave the class out and number the others from 0 without gaps"

@@ -64,7 +64,7 @@ class Source:
         """
         data = self._up_to(self.capacity + 1)
         if len(data) > self.capacity:
-            raise DataError(f"{self.path}: unpacks to more than {self.capacity} bytes, so it holds no images")
+            raise DataError(f"{self.path}: holds more than {self.capacity} bytes: too large, or no images")
         return data
 
     def end(self) -> None:

@@ -80,20 +80,20 @@ def fetch(name: str, cache: Path | None = None) -> Dataset:
         DataError: if it cannot be downloaded or written, or is not what it should be.
     """
     source = SOURCES[name]
-    path = (cache_folder() if cache is None else cache) / f"{name}.npz"
-    if not path.exists():
-        try:
+    try:
+        path = (cache_folder() if cache is None else cache) / f"{name}.npz"
+        if not path.exists():
             _store(path, name, source)
-        except OSError as error:
-            raise DataError(
-                f"{path}: {error.strerror}; choose another cache folder with cache= or XDG_CACHE_HOME"
-            ) from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
+        raise DataError(
+            f"{name}: the cache folder cannot be used ({reason(error)}); choose another with cache= or XDG_CACHE_HOME"
+        ) from error
     return replace(npz.read(str(path), path), name=name, classes=source.classes)
 
 
 def cache_folder() -> Path:
     """Return the user's cache folder for data, by the custom of the system; ``XDG_CACHE_HOME`` is honoured."""
-    if "XDG_CACHE_HOME" in os.environ:
+    if os.environ.get("XDG_CACHE_HOME"):
         base = Path(os.environ["XDG_CACHE_HOME"])
     elif sys.platform == "darwin":
         base = Path("~/Library/Caches").expanduser()

@@ -137,7 +137,7 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
         return ()
 
 
-def _join(files: Sequence[Path], columns: _Columns, ticker: _Ticker) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def _join(files: Sequence[Path], columns: _Columns, ticker: _Ticker) -> tuple[NDArray[np.uint8], list[Any]]:
     images: list[NDArray[np.uint8]] = []
     labels: list[Any] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -153,7 +153,7 @@ def _join(files: Sequence[Path], columns: _Columns, ticker: _Ticker) -> tuple[ND
                 ticker.advance(len(blobs))
     if not images:
         raise DataError(f"{files[0]}: has no rows; give a file with examples")
-    return stack(images), np.array(labels)
+    return stack(images), labels
 
 
 def _batches(path: Path, columns: _Columns) -> Iterator[tuple[list[Any], list[Any]]]:

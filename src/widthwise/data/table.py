@@ -50,7 +50,7 @@ def read(name: str, path: Path, target: str | None) -> Dataset:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _parse(path, file, target).dataset(name)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is no UTF-8 text; save the table as UTF-8 CSV") from error
+        raise DataError(f"{path}: is no UTF-8 text; save the table as UTF-8 CSV") from error
     except csv.Error as error:
         raise DataError(f"{path}: {reason(error)}; save the table as plain CSV") from error
     except OSError as error:
@@ -123,11 +123,13 @@ def _check_header(path: Path, columns: list[str]) -> None:
         raise DataError(f"{path}: is empty or begins with an empty line; its first line must name the columns")
     if all(_number(column) is not None for column in columns):
         raise DataError(f"{path}: line 1 holds numbers only; put a line that names the columns above it")
+    seen: set[str] = set()
     for place, column in enumerate(columns):
         if not column:
             raise DataError(f"{path}: column {place + 1} has no name; give it one in line 1")
-        if column in columns[:place]:
+        if column in seen:
             raise DataError(f"{path}: two columns are named {column!r}; rename or remove one")
+        seen.add(column)
 
 
 def _targets(path: Path, columns: list[str], target: str | None) -> list[str]:
