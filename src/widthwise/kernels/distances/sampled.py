@@ -59,6 +59,8 @@ def sampled_distance(
     outputs, seed = check_integer("outputs", outputs, low=1), check_integer("seed", seed)
     live = _live_weights(p, weights, n * d)
     last = None if last_weights is None else check_integer("last_weights", last_weights, 1, outputs * n)
+    if last == outputs * n:
+        last = None  # every output sees the same units
     return measure(_draw(n, d, live, outputs, last, draws, seed), 1, x, "relu", 1.0, pairs, seed)
 
 
