@@ -1,0 +1,57 @@
+"""What a two-layer network must look like to be compressed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from widthwise.activations import Activation
+from widthwise.errors import InputError, InputTypeError, check_finite, check_type
+
+__all__ = ["check_tensor", "is_homogeneous", "unit_rows"]
+
+_UNIT = 1e-5  # how far from 1 a length may be
+
+
+def check_tensor(name: str, got: Tensor, *shape: int | None) -> Tensor:
+    """Return ``got`` in float64 if it is a finite floating tensor of this shape, ``None`` meaning any length >= 1.
+
+    Raises:
+        InputTypeError: if it is not a floating-point tensor.
+        InputError: if it has another shape or holds NaN or infinity.
+    """
+    check_type(name, got, Tensor)
+    if not got.is_floating_point():
+        raise InputTypeError(f"{name}: got dtype {got.dtype}, allowed is a floating-point tensor")
+    fits = got.dim() == len(shape) and all(n == m if m else n for n, m in zip(got.shape, shape, strict=True))
+    if not fits:
+        wanted = ", ".join("any" if m is None else str(m) for m in shape)
+        raise InputError(f"{name}: got shape {tuple(got.shape)}, allowed is ({wanted})")
+    return check_finite(name, got).detach().to(torch.float64)
+
+
+def is_homogeneous(activation: Activation) -> bool:
+    """Return whether phi(t x) = t phi(x) for t > 0, so that a weight's length can move into its coefficient."""
+    x = torch.linspace(-3, 3, 61, dtype=torch.float64)
+    return all(torch.allclose(activation(t * x), t * activation(x), rtol=1e-9, atol=1e-12) for t in (0.3, 7.0))
+
+
+def unit_rows(rows: Tensor, a: Tensor, activation: Activation) -> tuple[Tensor, Tensor]:
+    """Return rows of unit length, their lengths moved into the coefficients.
+
+    Raises:
+        InputError: if that is needed and the activation does not allow it; the message names the first such row.
+    """
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    if is_homogeneous(activation):
+        axis = torch.nn.functional.one_hot(torch.zeros((), dtype=torch.long), rows.shape[1]).to(rows)
+        return torch.where(length > 0, rows / length.where(length > 0, torch.ones_like(length)), axis), a * length
+    off = (length.flatten() - 1).abs() > _UNIT
+    if off.any():
+        first = int(off.nonzero()[0])
+        raise InputError(
+            f"W: got {int(off.sum())} of {len(rows)} rows that are not unit vectors (row {first} has length "
+            f"{float(length[first]):.6g}), allowed for {activation.name}, which is not homogeneous, are unit rows, or with "
+            "bias= (zeros will do) rows of any length"
+        )
+    return rows / length, a

@@ -1,0 +1,259 @@
+r"""What two neurons have in common under standard Gaussian inputs: the Gram matrices G_WW, G_VW and G_VV.
+
+A neuron phi(u.Z + m) has a pre-activation of mean m and deviation s, the length of u. With h_k the normalised Hermite
+polynomials,
+
+.. math:: c_k(m, s) = E[\phi(m + s Z) h_k(Z)], \qquad
+          E[\phi(u.Z + m) \phi(v.Z + n)] = \sum_k c_k(m, |u|) c_k(n, |v|) \rho^k
+
+where rho is the correlation of u.Z and v.Z (Mehler's formula). For m = 0 and s = 1 this is the dual activation g(rho).
+A series cut at some degree counts what is left as noise private to each neuron: a Gram matrix keeps its exact diagonal
+and stays positive semi-definite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from widthwise import duals
+from widthwise.activations import Activation
+from widthwise.duals.quadrature import Grid, hermite
+
+__all__ = ["GaussianNeurons", "Layer", "Neurons", "UnitNeurons", "mehler"]
+
+_REACH = 8.5  # standard deviations; 2e-17 of the mass lies beyond
+_PANELS = 8
+_ORDER = 16  # Gauss-Legendre points a panel
+
+
+class Layer(Protocol):
+    """M neurons, possibly many such sets at once, and their expectations over the input."""
+
+    def gram(self, other: Any = None) -> Tensor:
+        """Return E[neuron_i neuron_j] against another layer of its kind or itself, shape (..., M, N)."""
+
+    def slopes(self) -> Tensor:
+        """Return E[phi'_i phi'_j], shape (..., M, M)."""
+
+    def mean(self) -> Tensor:
+        """Return E[neuron_i], shape (..., M)."""
+
+
+class Neurons(Protocol):
+    """A kind of neuron: what a row of D numbers means."""
+
+    @property
+    def activation(self) -> Activation:
+        """The elementwise function of every neuron."""
+
+    def __call__(self, rows: Tensor) -> Layer:
+        """Return the layer with one neuron a row, rows being (..., M, D)."""
+
+
+@dataclass(frozen=True)
+class UnitNeurons:
+    """Neurons phi(u.X) with unit rows u, so that G_ij = g(<u_i, v_j>) (4, 5).
+
+    Attributes:
+        activation: phi.
+        degree: where the series ends for an activation without a closed form.
+
+    Example:
+        >>> from widthwise.activations import get
+        >>> UnitNeurons(get("relu"))(torch.eye(2, dtype=torch.float64)).gram()
+        tensor([[0.5000, 0.1592],
+                [0.1592, 0.5000]], dtype=torch.float64)
+    """
+
+    activation: Activation
+    degree: int = 256
+
+    def __call__(self, rows: Tensor) -> UnitLayer:
+        """Return the layer with these unit rows."""
+        return UnitLayer(rows, self)
+
+    def dual(self, c: Tensor) -> Tensor:
+        """Return g(c), elementwise on (..., m, n)."""
+        if self.activation.closed_form is not None:
+            return duals.g(self.activation, c)
+        return _same_series(c, self.series)
+
+    def dual_slope(self, c: Tensor) -> Tensor:
+        """Return g'(c) = E[phi'(u.X) phi'(v.X)], elementwise on (..., m, n)."""
+        if self.activation.closed_form is not None:
+            return duals.dual_derivative(self.activation, 1.0, 1.0, c)
+        order = torch.arange(1, len(self.series), dtype=self.series.dtype)
+        return _same_series(c, self.series[1:] * order.sqrt())
+
+    @cached_property
+    def power(self) -> float:
+        """g(1) = E[phi(Z)^2]."""
+        return float(duals.second_moment(self.activation, 1.0))
+
+    @cached_property
+    def series(self) -> Tensor:
+        """Hermite coefficients of phi up to the last that matters."""
+        series = duals.hermite_coefficients(self.activation, self.degree)
+        return series[: int((series.square() > 1e-17 * self.power).nonzero().max()) + 1]
+
+
+@dataclass(frozen=True, eq=False)
+class UnitLayer:
+    """Neurons with unit rows."""
+
+    rows: Tensor
+    kind: UnitNeurons
+
+    def gram(self, other: UnitLayer | None = None) -> Tensor:
+        """Return g(<u_i, v_j>)."""
+        if other is not None:
+            return self.kind.dual(self.rows @ other.rows.mT)
+        same, one = _diagonal(self.rows)
+        return torch.where(
+            same, self.kind.power * one, self.kind.dual(torch.where(same, one, self.rows @ self.rows.mT))
+        )
+
+    def slopes(self) -> Tensor:
+        """Return g'(<u_i, u_j>)."""
+        same, one = _diagonal(self.rows)
+        return self.kind.dual_slope(torch.where(same, one, self.rows @ self.rows.mT))
+
+    def mean(self) -> Tensor:
+        """Return E[phi(Z)] for every row."""
+        one = torch.ones((), dtype=self.rows.dtype, device=self.rows.device)
+        return duals.mean(self.kind.activation, one).expand(self.rows.shape[:-1])
+
+
+@dataclass(frozen=True)
+class GaussianNeurons:
+    """Neurons phi(u.Z + m) of any norm and offset, each a row (u, m).
+
+    Attributes:
+        activation: phi, continuous.
+        degree: where the series ends; at 32 the rest of a ReLU neuron without offset is 7e-4 of its power.
+    """
+
+    activation: Activation
+    degree: int = 32
+
+    def __call__(self, rows: Tensor) -> GaussianLayer:
+        """Return the layer with these rows."""
+        u, mean = rows[..., :-1], rows[..., -1]
+        deviation = (u.square().sum(-1) + torch.finfo(rows.dtype).tiny).sqrt()
+        grid = _grid(self.activation.kinks, mean.detach(), deviation.detach())
+        values = self.activation(mean.unsqueeze(-1) + deviation.unsqueeze(-1) * grid.nodes)
+        power = (values.square() * grid.weights).sum(-1)
+        return GaussianLayer(u / deviation.unsqueeze(-1), deviation, hermite(values, grid, self.degree), power)
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianLayer:
+    """Neurons of any norm and offset.
+
+    Attributes:
+        directions: unit vectors, shape (..., M, D - 1).
+        deviation: of the pre-activations, shape (..., M).
+        series: Hermite coefficients, shape (degree + 1, ..., M).
+        power: E[neuron^2], shape (..., M).
+    """
+
+    directions: Tensor
+    deviation: Tensor
+    series: Tensor
+    power: Tensor
+
+    def gram(self, other: GaussianLayer | None = None) -> Tensor:
+        """Return E[neuron_i neuron_j]."""
+        if other is not None:
+            return mehler(self.directions @ other.directions.mT, self.series, other.series)
+        rest = (self.power - self.series.square().sum(0)).clamp_min(0)
+        return mehler(self.directions @ self.directions.mT, self.series, self.series) + torch.diag_embed(rest)
+
+    def slopes(self) -> Tensor:
+        """Return E[phi'_i phi'_j], by E[phi' h_k] = sqrt(k + 1) c_(k+1) / s."""
+        order = torch.arange(1, len(self.series), dtype=self.series.dtype, device=self.series.device)
+        series = self.series[1:] * order.sqrt().view(-1, *[1] * self.deviation.dim()) / self.deviation
+        return mehler(self.directions @ self.directions.mT, series, series)
+
+    def mean(self) -> Tensor:
+        """Return E[neuron_i]."""
+        return self.series[0]
+
+
+def mehler(rho: Tensor, c: Tensor, e: Tensor) -> Tensor:
+    """Return sum_k c_k[i] e_k[j] rho_ij^k, keeping no powers for the backward pass.
+
+    Args:
+        rho: correlations, shape (..., m, n).
+        c: coefficients of the rows, shape (K, m) or (K, ..., m).
+        e: coefficients of the columns, shape (K, n) or (K, ..., n).
+    """
+    c, e = (_between(part, rho.shape[:-2]) for part in (c, e))
+    total: Tensor = _Mehler.apply(rho, c, e)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _Mehler(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rho: Tensor, c: Tensor, e: Tensor) -> Tensor:
+        ctx.save_for_backward(rho, c, e)
+        return _horner(rho, c, e)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        rho, c, e = ctx.saved_tensors
+        _, rows, columns = ctx.needs_input_grad
+        by_c, by_e = list[Tensor](), list[Tensor]()
+        power = grads[0].clone()
+        for ck, ek in zip(c, e, strict=True) if rows or columns else ():
+            by_c += [(power @ ek.unsqueeze(-1)).squeeze(-1)] if rows else []
+            by_e += [(power.mT @ ck.unsqueeze(-1)).squeeze(-1)] if columns else []
+            power *= rho
+        order = torch.arange(1, len(c), dtype=c.dtype, device=c.device).view(-1, *[1] * (c.dim() - 1))
+        slope = _horner(rho, c[1:] * order, e[1:])
+        return slope * grads[0], torch.stack(by_c) if rows else None, torch.stack(by_e) if columns else None
+
+
+def _horner(rho: Tensor, c: Tensor, e: Tensor) -> Tensor:
+    total = torch.zeros_like(rho)
+    for ck, ek in zip(reversed(c), reversed(e), strict=True):
+        total.mul_(rho).addcmul_(ck.unsqueeze(-1), ek.unsqueeze(-2))
+    return total
+
+
+def _between(c: Tensor, batch: torch.Size) -> Tensor:
+    """Give coefficients the batch dimensions of the correlations."""
+    middle = c.shape[1:-1] or (1,) * len(batch)
+    return c.reshape(c.shape[0], *middle, c.shape[-1]).expand(c.shape[0], *batch, c.shape[-1])
+
+
+def _same_series(c: Tensor, series: Tensor) -> Tensor:
+    """The series with the same coefficients for every neuron."""
+    m, n = c.shape[-2:]
+    column = series.to(c)[:, None]
+    return mehler(c.clamp(-1, 1), column.expand(-1, m), column.expand(-1, n))
+
+
+def _diagonal(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a neuron meets itself, and the number one: a correlation that must not be left to rounding."""
+    same = torch.eye(rows.shape[-2], dtype=torch.bool, device=rows.device)
+    return same, torch.ones((), dtype=rows.dtype, device=rows.device)
+
+
+def _grid(kinks: tuple[float, ...], mean: Tensor, deviation: Tensor) -> Grid:
+    """Panels for every neuron of its own, split where its pre-activation crosses a kink."""
+    x, w = (torch.from_numpy(part).to(mean) for part in np.polynomial.legendre.leggauss(_ORDER))
+    edges = torch.linspace(-_REACH, _REACH, _PANELS + 1, dtype=mean.dtype, device=mean.device)
+    crossings = torch.tensor(kinks, dtype=mean.dtype, device=mean.device) - mean.unsqueeze(-1)
+    moving = (crossings / deviation.unsqueeze(-1)).clamp(-_REACH, _REACH)
+    edges = torch.cat([edges.expand(*mean.shape, -1), moving], -1).sort(-1).values
+    middle, half = (edges[..., 1:] + edges[..., :-1]) / 2, (edges[..., 1:] - edges[..., :-1]) / 2
+    nodes = (middle.unsqueeze(-1) + half.unsqueeze(-1) * x).flatten(-2)
+    density = torch.exp(-nodes.square() / 2) / (2 * torch.pi) ** 0.5
+    return Grid(nodes, (half.unsqueeze(-1) * w).flatten(-2) * density, error=0.0)

@@ -1,0 +1,242 @@
+"""Compress a two-layer network: the best M neurons in place of N, knowing only its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from widthwise.activations import Activation, get
+from widthwise.activations.registry import ActivationLike
+from widthwise.compression._check import check_tensor, is_homogeneous, unit_rows
+from widthwise.compression.baselines import BASELINES, greedy, random
+from widthwise.compression.descent import lbfgs
+from widthwise.compression.etf import best_orientation, etf_objective
+from widthwise.compression.inputs import Whitening
+from widthwise.compression.manifold import FLAT, SPHERE
+from widthwise.compression.neurons import GaussianNeurons, UnitNeurons
+from widthwise.compression.objectives import full_objective
+from widthwise.compression.target import Target
+from widthwise.errors import InputError, check_choice, check_integer
+
+__all__ = ["METHODS", "Compressed", "compress"]
+
+METHODS = (*sorted(BASELINES), "etf", "optimal")
+"""Ways to choose V and b: the baselines, the best-turned simplex ETF, and descent from several starts."""
+
+_GREEDY = 8192  # neurons of a target whose whole Gram matrix is held for a greedy start
+_DEGENERATE = 1e-12  # of the power
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed network f_V(x) = (1/M) sum_m b_m phi(v_m.x + bias_m), and how good it is.
+
+    All losses are expectations over Gaussian inputs, summed over outputs.
+
+    Attributes:
+        V: weights, shape (M, d); unit rows unless biases or a covariance were given.
+        b: coefficients, shape (M,) or (M, k) as the target's.
+        bias: shape (M,), or ``None`` where the target had neither bias nor a mean or covariance of the input.
+        activation: phi.
+        loss: E|f_W - f_V|^2 (6).
+        start_loss: the loss before the directions were optimised, b being as good as it can be.
+        limit_loss: the loss as N and d tend to infinity, at the same V and b (11).
+        gap: abs(loss - limit_loss), computed as (2/M) abs(b'(s - mu_a g(0) 1)).
+        power: E|f_W|^2, the loss of the empty network.
+        limit_optimum: the limit loss of any simplex ETF (30, 32), known before anything is optimised; ``None`` where
+            no simplex of M vectors exists, or rows are not unit vectors.
+        note: what to know about the numbers, or empty.
+    """
+
+    V: Tensor
+    b: Tensor
+    bias: Tensor | None
+    activation: Activation
+    loss: float
+    start_loss: float
+    limit_loss: float
+    gap: float
+    power: float
+    limit_optimum: float | None
+    note: str
+
+    @property
+    def relative_loss(self) -> float:
+        """The part of the target's power that is lost, 0 for none."""
+        return self.loss / self.power
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return f_V(x), shape (n,) or (n, k), for inputs (n, d)."""
+        hidden = x @ self.V.T if self.bias is None else x @ self.V.T + self.bias
+        return self.activation(hidden) @ self.b / len(self.V)
+
+
+def compress(
+    W: Tensor,
+    a: Tensor,
+    M: int,
+    activation: ActivationLike,
+    bias: Tensor | None = None,
+    *,
+    mean: Tensor | None = None,
+    covariance: Tensor | None = None,
+    method: str = "optimal",
+    restarts: int = 4,
+    iterations: int = 100,
+    seed: int = 0,
+) -> Compressed:
+    """Compress f_W(x) = (1/N) sum_n a_n phi(w_n.x + bias_n) to M neurons, for Gaussian inputs x.
+
+    Without ``bias``, ``mean`` and ``covariance`` the inputs are standard normal and rows are unit vectors, as in the
+    paper; a homogeneous activation (ReLU, leaky ReLU) takes the lengths of other rows into ``a``. With any of them
+    rows have any length, and the result has biases.
+
+    Args:
+        W: weights, shape (N, d).
+        a: coefficients, shape (N,), or (N, k) for k outputs.
+        M: number of neurons wanted, at most N.
+        activation: a name, an activation, a module or a function.
+        bias: shape (N,).
+        mean: of the inputs, shape (d,).
+        covariance: of the inputs, shape (d, d); directions in which they do not vary are ignored.
+        method: one of :data:`METHODS`. ``"optimal"`` descends with L-BFGS from the best-turned simplex ETF, the
+            greedy selection and random subsets at once, and keeps the best.
+        restarts: number of random starts.
+        iterations: at most so many steps of the descent.
+        seed: of everything random.
+
+    Returns:
+        The network and its losses, tensors in the dtype of ``W``; computed in float64.
+
+    Raises:
+        InputTypeError: if a tensor is none, or not floating.
+        InputError: for a wrong shape, NaN, M > N, rows that are not unit vectors where they must be, a covariance that
+            is not positive semi-definite, an activation with jumps where rows have any length, a network that is 0
+            everywhere; for ``method="etf"`` also M > d + 1, rows of any length and E[f_W] = 0.
+
+    Example:
+        >>> W = torch.nn.functional.normalize(torch.randn(40, 5, dtype=torch.float64), dim=1)
+        >>> small = compress(W, torch.ones(40, dtype=torch.float64), 6, "relu")
+        >>> small.V.shape, small.loss < small.start_loss < small.power
+        (torch.Size([6, 5]), True)
+    """
+    known = get(activation)
+    check_choice("method", method, METHODS)
+    target, whitening = _problem(W, a, known, bias, mean, covariance)
+    if check_integer("M", M, 1) > len(W):
+        raise InputError(f"M: got {M}, allowed is at most the number of neurons, N = {len(W)}")
+    generator = torch.Generator().manual_seed(check_integer("seed", seed))
+    if method in BASELINES:
+        rows, b = BASELINES[method](target, M, generator)
+        start_loss = target.loss(rows, b)
+    else:
+        starts = _starts(target, M, method, check_integer("restarts", restarts), generator)
+        losses = target.least_loss(starts)
+        start_loss, rows = losses.min(), starts[int(losses.argmin())]
+        if method == "optimal":
+            rows = _descend(target, starts, check_integer("iterations", iterations))
+        b = target.coefficients(rows)
+    return _result(target, rows, b, whitening, float(start_loss), like=W, flat=a.dim() == 1)
+
+
+def _problem(
+    W: Tensor,
+    a: Tensor,
+    activation: Activation,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    covariance: Tensor | None,
+) -> tuple[Target, Whitening | None]:
+    """Check everything and bring it to standard normal inputs."""
+    rows = check_tensor("W", W, None, None)
+    N, d = rows.shape
+    coefficients = check_tensor("a", a, N, None) if isinstance(a, Tensor) and a.dim() == 2 else check_tensor("a", a, N)
+    coefficients = coefficients.reshape(N, -1)
+    if bias is None and mean is None and covariance is None:
+        rows, coefficients = unit_rows(rows, coefficients, activation)
+        return _nonzero(Target(rows, coefficients, UnitNeurons(activation))), None
+    if activation.jumps:
+        raise InputError(
+            f"activation: got {activation.name}, which jumps, allowed with biases or a covariance is a continuous one"
+        )
+    shift = rows.new_zeros(N) if bias is None else check_tensor("bias", bias, N)
+    centre = rows.new_zeros(d) if mean is None else check_tensor("mean", mean, d)
+    spread = torch.eye(d).to(rows) if covariance is None else check_tensor("covariance", covariance, d, d)
+    whitening = Whitening.of(centre, spread)
+    rows = whitening.rows(rows, shift)
+    if is_homogeneous(activation):
+        rows, coefficients = unit_rows(rows, coefficients, activation)
+    return _nonzero(Target(rows, coefficients, GaussianNeurons(activation))), whitening
+
+
+def _nonzero(target: Target) -> Target:
+    if target.power <= 0:
+        raise InputError("a: got a network that is 0 everywhere, allowed is one with an output to keep")
+    return target
+
+
+def _degenerate(target: Target) -> bool:
+    return bool(target.mean.square().sum() <= _DEGENERATE * target.power)
+
+
+def _starts(target: Target, M: int, method: str, restarts: int, generator: torch.Generator) -> Tensor:
+    """Stack the points to descend from, shape (B, M, D)."""
+    simplex = isinstance(target.neurons, UnitNeurons) and target.W.shape[1] + 1 >= M and not _degenerate(target)
+    if method == "etf":
+        _check_etf(target)
+        return best_orientation(target, M, generator=generator).unsqueeze(0)
+    starts = [best_orientation(target, M, restarts=2, generator=generator)] if simplex else []
+    if len(target.W) <= _GREEDY:
+        starts.append(greedy(target, M, generator)[0])
+    subsets = restarts if starts else max(restarts, 1)
+    return torch.stack([*starts, *(random(target, M, generator)[0] for _ in range(subsets))])
+
+
+def _check_etf(target: Target) -> None:
+    if not isinstance(target.neurons, UnitNeurons):
+        raise InputError("method: got 'etf', allowed with bias, mean or covariance is any other")
+    if _degenerate(target):
+        raise InputError(f"method: got 'etf', allowed is any other: {_NOTE}")
+
+
+_NOTE = "the limit is degenerate, since E[f_W] = 0 (mu_a = 0 or g(0) = 0): the limit loss does not depend on V"
+
+
+def _descend(target: Target, starts: Tensor, iterations: int) -> Tensor:
+    free = isinstance(target.neurons, GaussianNeurons) and not is_homogeneous(target.neurons.activation)
+    manifold = FLAT if free else SPHERE
+    descent = lbfgs(full_objective(target), starts, iterations=iterations, tolerance=1e-7, manifold=manifold)
+    return descent.best
+
+
+def _result(
+    target: Target,
+    rows: Tensor,
+    b: Tensor,
+    whitening: Whitening | None,
+    start_loss: float,
+    *,
+    like: Tensor,
+    flat: bool,
+) -> Compressed:
+    M, D = rows.shape
+    optimum = None
+    if isinstance(target.neurons, UnitNeurons) and D + 1 >= M:
+        g0 = target.neurons.dual(rows.new_zeros(1, 1))
+        optimum = target.power - float(target.mean.square().sum() * g0) * etf_objective(M, target.neurons.activation)
+    V, bias = (rows, None) if whitening is None else whitening.weights(rows)
+    return Compressed(
+        V=V.to(like.dtype),
+        b=(b.squeeze(1) if flat else b).to(like.dtype),
+        bias=None if bias is None else bias.to(like.dtype),
+        activation=target.neurons.activation,
+        loss=max(0.0, float(target.loss(rows, b))),
+        start_loss=max(0.0, start_loss),
+        limit_loss=float(target.limit_loss(rows, b)),
+        gap=float(target.gap(rows, b)),
+        power=target.power,
+        limit_optimum=optimum,
+        note=_NOTE if _degenerate(target) else "",
+    )
