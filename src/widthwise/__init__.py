@@ -6,15 +6,24 @@
 (222, 0.25)
 """
 
-from widthwise import activations, data, models, pruning, report
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from widthwise import activations, data, duals, kernels, models, pruning
 from widthwise._version import __version__
 from widthwise.checkpoint import load, save
 from widthwise.comparison import Comparison, compare
 from widthwise.errors import CollapseError, CollapseWarning, DataError, InputError, InputTypeError
 from widthwise.masks import Mask, prunable
 from widthwise.pruning import critical_sparsity, prune, register_score, scores
+from widthwise.stabilize import stabilize
 from widthwise.training import TrainConfig
 from widthwise.widening import widen
+from widthwise.width import best_width
+
+if TYPE_CHECKING:
+    from widthwise import report
 
 __all__ = [
     "CollapseError",
@@ -27,9 +36,12 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "activations",
+    "best_width",
     "compare",
     "critical_sparsity",
     "data",
+    "duals",
+    "kernels",
     "load",
     "models",
     "prunable",
@@ -39,5 +51,14 @@ __all__ = [
     "report",
     "save",
     "scores",
+    "stabilize",
     "widen",
 ]
+
+_LAZY = ("report",)  # rooms that need matplotlib or scikit-learn, imported when first asked for
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return import_module(f"widthwise.{name}")
+    raise AttributeError(f"module 'widthwise' has no attribute {name!r}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
-from scipy import stats
+from scipy.special import stdtrit
 
 from widthwise.comparison.plan import DENSE, SPARSE
 from widthwise.comparison.result import Comparison, Row
@@ -27,8 +28,8 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, fl
     pairs = [x - y for x, y in zip(a, b, strict=True) if math.isfinite(x) and math.isfinite(y)]
     if len(pairs) < 2:
         return (pairs[0] if pairs else math.nan), math.nan
-    half = float(stats.t.ppf(0.975, len(pairs) - 1) * stats.sem(pairs))
-    return sum(pairs) / len(pairs), half
+    half = float(stdtrit(len(pairs) - 1, 0.975)) * statistics.stdev(pairs) / len(pairs) ** 0.5
+    return statistics.fmean(pairs), half
 
 
 def _best(found: Comparison) -> str:
