@@ -10,7 +10,7 @@ from widthwise.activations.base import AutogradDerivative, Pointwise
 __all__ = ["find_kinks"]
 
 REACH = 8.0
-INTERVALS = 4096
+INTERVALS = 1024
 HALVINGS = 45
 SMALL = 1e-6
 MOST = 16

@@ -53,12 +53,18 @@ def orthant(h: Tensor, k: Tensor, c: Tensor) -> Tensor:
     upper_u, upper_v = ndtr(-h), ndtr(-k)
     sine = root((1 - c) * (1 + c))
     safe = torch.where(sine > 0, sine, 1.0)
-    opposite = (h * k < 0) | ((h * k == 0) & (h + k > 0))
-    inside = (upper_u + upper_v) / 2 - _owen(-h, (c * h - k) / safe) - _owen(-k, (c * k - h) / safe)
+    sides = torch.sign(h) + torch.sign(k), torch.sign(h) * torch.sign(k)
+    opposite = (sides[1] < 0) | ((sides[1] == 0) & (sides[0] > 0))
+    inside = (upper_u + upper_v) / 2 - _owen(-h, _excess(h, k, c) / safe) - _owen(-k, _excess(k, h, c) / safe)
     inside = inside - 0.5 * opposite.to(inside.dtype)
     rim = torch.where(c > 0, torch.minimum(upper_u, upper_v), (upper_u - ndtr(k)).clamp(min=0))
     inside = torch.where(sine > 0, inside, rim)
     return torch.where((h == 0) & (k == 0), quadrant(c), inside)
+
+
+def _excess(h: Tensor, k: Tensor, c: Tensor) -> Tensor:
+    """C h - k, without cancellation where c nears +-1 and h nears +-k."""
+    return torch.where(c > 0, (h - k) - (1 - c) * h, (1 + c) * h - (h + k))
 
 
 def _owen(h: Tensor, z: Tensor) -> Tensor:
@@ -84,7 +90,7 @@ def _legendre() -> tuple[tuple[float, float], ...]:
 
 def _sections(h: Tensor, k: Tensor, c: Tensor, b: int) -> Tensor:
     """E[delta(u - h) (v - k)_+^j], j = 0..b: given u = h, v is normal with mean c h and variance 1 - c^2."""
-    excess, sine = c * h - k, root((1 - c) * (1 + c))
+    excess, sine = _excess(h, k, c), root((1 - c) * (1 + c))
     safe = torch.where(sine > 0, sine, 1.0)
     step = 0.5 * (1 + torch.sign(excess))
     lower = torch.where(sine > 0, ndtr(excess / safe), step)
@@ -98,7 +104,7 @@ def _density(h: Tensor, k: Tensor, c: Tensor) -> Tensor:
     """E[delta(u - h) delta(v - k)]; 0 by convention where c = +-1 makes it singular."""
     sine = root((1 - c) * (1 + c))
     safe = torch.where(sine > 0, sine, 1.0)
-    return torch.where(sine > 0, _normal(h) * _normal((k - c * h) / safe) / safe, 0.0)
+    return torch.where(sine > 0, _normal(h) * _normal(_excess(h, k, c) / safe) / safe, 0.0)
 
 
 def _normal(x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -67,12 +68,12 @@ def hermite(values: Tensor, grid: Grid, degree: int) -> Tensor:
     """Return E[f h_k] for k = 0..degree, with h_k the normalised probabilists' Hermite polynomials.
 
     Args:
-        values: f on the nodes, ``(*q.shape, N)``.
+        values: f on the nodes, ``(..., *q.shape, N)``.
         grid: where they were taken.
         degree: the highest k.
 
     Returns:
-        Coefficients of shape ``(degree + 1, *q.shape)``.
+        Coefficients of shape ``(degree + 1, ..., *q.shape)``.
     """
     half = root(grid.weights)  # shared between f and h_k, so that h_k never overflows
     scaled, basis = values * half, _basis(grid.nodes, half, degree)
@@ -129,7 +130,7 @@ def _refine(integrand: Integrand, q: Tensor, reach: float) -> tuple[int, float, 
 
 def _grid(kinks: tuple[float, ...], q: Tensor, parts: int, reach: float) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre panels on [-reach, reach], split where sqrt(q) x crosses a kink."""
-    x, w = (torch.from_numpy(a).to(q) for a in np.polynomial.legendre.leggauss(ORDER))
+    x, w = (torch.tensor(a, dtype=q.dtype, device=q.device) for a in _legendre())
     edges = _edges(q, parts, reach)
     moving = [kink for kink in kinks if kink != 0]
     if moving:
@@ -141,10 +142,16 @@ def _grid(kinks: tuple[float, ...], q: Tensor, parts: int, reach: float) -> tupl
     return nodes, (half.unsqueeze(-1) * w).flatten(-2) * density
 
 
+@cache
+def _legendre() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    x, w = np.polynomial.legendre.leggauss(ORDER)
+    return tuple(x.tolist()), tuple(w.tolist())
+
+
 def _edges(q: Tensor, parts: int, reach: float) -> Tensor:
     """Even panels, halved again and again towards 0 until the largest variance is resolved there, then cut."""
     width = reach / PANELS
-    steepest = math.sqrt(float(q.max())) if q.numel() else 0.0
+    steepest = math.sqrt(float(q.detach().max())) if q.numel() else 0.0
     halvings = max(0, math.ceil(math.log2(max(steepest * width, 1.0)))) + 1
     right = [0.0, *(width / 2**j for j in range(halvings, 0, -1)), *(width * (1 + j) for j in range(PANELS))]
     coarse = torch.tensor([-edge for edge in reversed(right[1:])] + right, dtype=q.dtype, device=q.device)

@@ -35,6 +35,7 @@ KINKED_DEGREE = 512
 GOOD = 1e-9
 WARN = 1e-6
 ROUNDING = 1e-16
+VISIBLE = 1e-13
 CHUNK = 1 << 15
 """Entries worked on at a time, so that they stay in cache."""
 
@@ -122,9 +123,15 @@ def _expand(what: Integrand, spline: Spline, q: Tensor, grid: Grid) -> Expansion
     values, kinked = what.function(x), spline(x)
     scale, noise = ((grid.weights * v.square()).sum(-1).detach() for v in (values, kinked))
     for degree in DEGREES:
-        a = hermite(values, grid, degree)
-        b = hermite(kinked, grid, degree) if spline.knots else a[:0]
-        tail = _tail(a, b)
+        a, b = (
+            hermite(torch.stack([values, kinked]), grid, degree).unbind(1)
+            if spline.knots
+            else (
+                hermite(values, grid, degree),
+                values.new_empty(0, *q.shape),
+            )
+        )
+        tail = _tail(a, b, scale, noise)
         if bool((tail[-1] <= TOLERANCE * scale).all()) or (what.kinks and degree >= KINKED_DEGREE):
             break
     needed = int((tail > TOLERANCE * scale).any(dim=tuple(range(1, tail.ndim))).sum()) if q.numel() else 0
@@ -173,18 +180,20 @@ def _rows(tensor: Tensor, dim: int, start: int, step: int) -> Tensor:
 
 def _split(coefficients: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor]:
     first, second = coefficients[:, : q1.numel()], coefficients[:, q1.numel() :]
-    return first.reshape(-1, *q1.shape), second.reshape(-1, *q2.shape)
+    return first.reshape(len(first), *q1.shape), second.reshape(len(second), *q2.shape)
 
 
-def _tail(a: Tensor, b: Tensor) -> Tensor:
+def _tail(a: Tensor, b: Tensor, scale: Tensor, kinked: Tensor) -> Tensor:
     """For each k, what the terms beyond it add at c = 1, those not computed included.
 
-    Those beyond the last are taken to be as large as twice the last eighth: exact for no series, an upper bound for
-    geometric ones and for powers k^-p with p > 3.
+    The latter are what the sum lacks of E[phi^2] - E[spline^2], or, where rounding hides that, twice the last eighth of
+    the terms, an upper bound for geometric decay and for powers k^-p with p > 3.
     """
-    terms = (a.square() - b.square()).abs().detach() if b.numel() else a.square().detach()
-    beyond = 2 * terms[-(terms.shape[0] // 8) :].sum(0)
-    sums = terms.flip(0).cumsum(0).flip(0)
+    terms = (a.square() - b.square() if b.numel() else a.square()).detach()
+    lacking = (scale - kinked - terms.sum(0)).abs()
+    hidden = terms[-(terms.shape[0] // 8) :].abs().sum(0)
+    beyond = torch.maximum(2 * hidden, torch.where(lacking > VISIBLE * (scale + kinked), lacking, 0.0))
+    sums = terms.abs().flip(0).cumsum(0).flip(0)
     return torch.cat([sums[1:], torch.zeros_like(sums[:1])]) + beyond
 
 
