@@ -172,7 +172,7 @@ class Mask(Mapping[str, Tensor]):
     @cached_property
     def _layers(self) -> tuple[LayerCount, ...]:
         return tuple(
-            LayerCount(name, tuple(tensor.shape), int(tensor.sum()), tensor.numel())
+            LayerCount(name, tuple(tensor.shape), int(tensor.count_nonzero()), tensor.numel())
             for name, tensor in self._tensors.items()
         )
 

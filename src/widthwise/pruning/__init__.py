@@ -3,6 +3,7 @@
 from widthwise.pruning import scores
 from widthwise.pruning.api import prune
 from widthwise.pruning.collapse import critical_sparsity, dead_layers, effective_mask
+from widthwise.pruning.repeat import train_prune_repeat
 from widthwise.pruning.scores import register_score, score_names
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "register_score",
     "score_names",
     "scores",
+    "train_prune_repeat",
 ]

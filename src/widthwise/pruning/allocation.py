@@ -10,9 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from widthwise.errors import check_choice, check_integer, check_number
+from widthwise.errors import InputError, check_choice, check_integer, check_number
 
-__all__ = ["SCOPES", "allocate", "balanced", "erk", "keep_count", "uniform"]
+__all__ = [
+    "SCOPES",
+    "allocate",
+    "balanced",
+    "erk",
+    "exponential_schedule",
+    "keep_count",
+    "target_count",
+    "uniform",
+]
 
 SCOPES = ("global", "uniform", "erk", "balanced")
 
@@ -28,6 +37,26 @@ def keep_count(total: int, sparsity: float) -> int:
     """
     check_integer("total", total)
     return round(total * (1 - check_number("sparsity", sparsity, 0, 1, high_open=True)))
+
+
+def target_count(total: int, sparsity: float | None, budget: int | None) -> int:
+    """Number of weights to keep out of ``total``, given as a sparsity or as the number itself.
+
+    Raises:
+        InputError: if both are given or none, or for one out of range.
+    """
+    if (sparsity is None) == (budget is None):
+        raise InputError(f"sparsity, budget: got {sparsity} and {budget}, allowed is exactly one of the two")
+    return keep_count(total, sparsity) if sparsity is not None else check_integer("budget", budget, 1, total)
+
+
+def exponential_schedule(alive: int, keep: int, rounds: int) -> list[int]:
+    """Numbers of weights left after each round, falling from ``alive`` to ``keep`` by the same factor.
+
+    >>> exponential_schedule(1000, 1, 3)
+    [100, 10, 1]
+    """
+    return [round(alive * (keep / alive) ** (done / rounds)) for done in range(1, rounds)] + [keep]
 
 
 def uniform(sizes: Mapping[str, int], keep: int, room: Mapping[str, int] | None = None) -> dict[str, int]:

@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
 from widthwise.masks import Mask, prunable, unwrapped
-from widthwise.pruning.allocation import SCOPES, allocate, keep_count
+from widthwise.pruning.allocation import SCOPES, allocate, exponential_schedule, target_count
 from widthwise.pruning.batches import Batches, Data, pick_per_class, repeatable
 from widthwise.pruning.collapse import complain, critical_sparsity, cut_at, dead_layers
 from widthwise.pruning.flow import example_input
@@ -72,11 +72,12 @@ def prune(
     >>> mask.kept, mask.total, int((model[0].weight != 0).sum() + (model[2].weight != 0).sum())
     (90, 300, 90)
     """
+    known = find_method(method)
     plan = _Plan(
-        method=find_method(method),
-        keep=_keep(prunable(model), sparsity, budget),
+        method=known,
+        keep=target_count(sum(weight.numel() for weight in prunable(model).values()), sparsity, budget),
         scope=check_choice("scope", scope, SCOPES),
-        rounds=None if rounds is None else check_integer("rounds", rounds, 1),
+        rounds=check_integer("rounds", known.rounds if rounds is None else rounds, 1),
         seed=check_integer("seed", seed),
         on_collapse=check_choice("on_collapse", on_collapse, ("raise", "warn", "allow")),
     )
@@ -92,14 +93,9 @@ class _Plan:
     method: Method
     keep: int
     scope: str
-    rounds: int | None
+    rounds: int
     seed: int
     on_collapse: str
-
-    def counts(self, alive: int) -> list[int]:
-        """Numbers of weights left after each round, falling by the same factor."""
-        rounds = self.rounds or self.method.rounds
-        return [round(alive * (self.keep / alive) ** (done / rounds)) for done in range(1, rounds)] + [self.keep]
 
 
 def _search(model: nn.Module, plan: _Plan, data: Data | None, loss: Loss | None) -> Mask:
@@ -108,7 +104,7 @@ def _search(model: nn.Module, plan: _Plan, data: Data | None, loss: Loss | None)
     alive = Mask.of(model) or Mask.dense(model)
     if plan.keep > alive.kept:
         raise InputError(f"budget: got {plan.keep}, allowed are at most {alive.kept}, the weights of the mask in force")
-    counts = plan.counts(alive.kept)
+    counts = exponential_schedule(alive.kept, plan.keep, plan.rounds)
     with _seeded(weights, plan.seed), _restored(weights if len(counts) > 1 else {}):
         for keep in counts:
             scores = _checked(plan.method, plan.method.score(model, data, loss), weights)
@@ -153,14 +149,6 @@ def _check_paths(model: nn.Module, mask: Mask, data: Data | None, plan: _Plan) -
         complain(
             f"every path from input to output is cut at {cut!r}, though each layer keeps weights", plan.on_collapse
         )
-
-
-def _keep(weights: Mapping[str, Tensor], sparsity: float | None, budget: int | None) -> int:
-    """The number of weights to keep."""
-    total = sum(weight.numel() for weight in weights.values())
-    if (sparsity is None) == (budget is None):
-        raise InputError(f"sparsity, budget: got {sparsity} and {budget}, allowed is exactly one of the two")
-    return keep_count(total, sparsity) if sparsity is not None else check_integer("budget", budget, 1, total)
 
 
 def _pick(model: nn.Module, data: Data | None, count: int) -> Data:

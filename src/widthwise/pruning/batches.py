@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +45,11 @@ class Batches:
             empty = False
         if empty:
             raise InputError("data: got no batches, allowed is at least one")
+
+    @property
+    def single(self) -> bool:
+        """Whether there is exactly one batch, as far as that is known without reading."""
+        return isinstance(self._source, Sequence) and len(self._source) == 1
 
     def first(self) -> Batch:
         """The first batch."""

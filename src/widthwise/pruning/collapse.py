@@ -41,7 +41,7 @@ def critical_sparsity(scores: Mapping[str, Tensor], *, seed: int = 0) -> float:
     >>> critical_sparsity({"a": torch.tensor([4.0, 3.0, 2.0]), "b": torch.tensor([1.0])})
     0.25
     """
-    flat = torch.cat([score.detach().flatten().cpu() for score in scores.values()])
+    flat = torch.cat([torch.empty(0), *(score.detach().flatten().cpu() for score in scores.values())])
     if flat.isnan().any() or not (flat > -torch.inf).any():
         raise InputError("scores: got NaN or no living weight, allowed is a number for each of at least one weight")
     order = tie_order(len(flat), seed)
@@ -92,7 +92,7 @@ def cut_at(model: nn.Module, mask: Mask, x: Tensor) -> str | None:
     probe = _Reach(weights)
     with torch.no_grad():
         cut = not flow(model, weights, x, probe) and bool(flow(model, dense, x, _Reach(dense)))
-    return next(iter(probe.silenced), "a layer unknown") if cut else None
+    return (probe.silenced or ["a layer unknown"])[-1] if cut else None
 
 
 def complain(problem: str, on_collapse: str) -> None:
@@ -105,11 +105,11 @@ def complain(problem: str, on_collapse: str) -> None:
     if on_collapse == "raise":
         raise CollapseError(f"mask: {problem}; {advice}")
     if on_collapse == "warn":
-        warnings.warn(f"mask: {problem}", CollapseWarning, stacklevel=3)
+        warnings.warn(f"mask: {problem}", CollapseWarning, stacklevel=4)
 
 
 class _Reach(PathCount):
-    """Counts paths up to one: after each product, signals and gradients become 0 or 1; notes who silences them."""
+    """Counts paths up to one: after each product, signals and gradients become 0 or 1; notes who silences one."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class _Reach(PathCount):
         if not isinstance(output, Tensor) or not _PRODUCT.fullmatch(getattr(func, "__name__", "")):
             return output
         name = next((self._names[id(arg)] for arg in args if id(arg) in self._names), None)
-        if name is not None and not output.any():
+        if name is not None and args[0].any() and not output.any():
             self.silenced.append(name)
         return _Signal.apply(output)  # type: ignore[no-untyped-call]
 

@@ -23,7 +23,7 @@ from widthwise.errors import InputError
 from widthwise.masks import prunable, unwrapped
 from widthwise.pruning.batches import Batches, Data
 
-__all__ = ["PathCount", "example_input", "flow"]
+__all__ = ["PathCount", "example_input", "flow", "leaves"]
 
 _ACTIVATION = (
     "relu|relu6|leaky_relu|prelu|rrelu|elu|selu|celu|gelu|silu|mish|softplus|softsign|tanhshrink|hardtanh|hardswish|"
@@ -66,7 +66,7 @@ def flow(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, mode: PathC
     tensors |= {name: b.to(dtype) if b.is_floating_point() else b.clone() for name, b in inner.named_buffers()}
     with mode:
         output = functional_call(inner, {**tensors, **weights}, (x.to(dtype) if x.is_floating_point() else x,))
-    return torch.stack([leaf.sum() for leaf in _leaves(output)]).sum()
+    return torch.stack([leaf.sum() for leaf in leaves(output)]).sum()
 
 
 def example_input(model: nn.Module, data: Data | None) -> Tensor | None:
@@ -89,15 +89,15 @@ def _positive(name: str, parameter: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(value) if "bias" in name.rpartition(".")[2] else value.abs()
 
 
-def _leaves(output: Any) -> Iterable[Tensor]:
+def leaves(output: Any) -> Iterable[Tensor]:
     """The floating-point tensors of a module's output, however nested."""
     if isinstance(output, Tensor):
         yield from [output] if output.is_floating_point() else []
     elif isinstance(output, Mapping):
-        yield from _leaves(list(output.values()))
+        yield from leaves(list(output.values()))
     elif isinstance(output, tuple | list):
         for part in output:
-            yield from _leaves(part)
+            yield from leaves(part)
     elif output is not None:
         raise InputError(f"model: returned {type(output).__name__}, allowed are tensors in tuples, lists or mappings")
 
@@ -108,7 +108,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: 
 
 def _multi_head_attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """``nn.functional.multi_head_attention_forward``, whose inputs have the sequence first, made transparent."""
-    stacked, out = args[2], args[7]
+    stacked, out = args[2], args[8]
     weights = stacked.chunk(3) if stacked is not None else [kwargs[f"{part}_proj_weight"] for part in "qkv"]
     q, k, v = (functional.linear(x, weight) for x, weight in zip((query, key, value), weights, strict=True))
     return functional.linear(q + (k + v).mean(0, keepdim=True), out)

@@ -9,12 +9,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from widthwise.errors import InputError, InputTypeError
 from widthwise.masks import prunable, unwrapped
 from widthwise.pruning.batches import Batches, Data
 
-__all__ = ["Loss", "as_found", "batches_for", "gradient", "loss_on", "mean_gradient", "mean_over", "trainable"]
+__all__ = [
+    "Loss",
+    "as_found",
+    "batches_for",
+    "generator_from_global",
+    "gradient",
+    "loss_on",
+    "mean_gradient",
+    "mean_over",
+    "output_of",
+    "trainable",
+]
 
 Loss = Callable[[Any, Any], Tensor]
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention)
@@ -76,13 +88,18 @@ def batches_for(method: str, model: nn.Module, data: Data | None, loss: Loss | N
     return Batches(data, next(iter(prunable(model).values())).device), loss
 
 
-def loss_on(model: nn.Module, loss: Loss, x: Tensor, y: Any) -> Tensor:
-    """The loss on a batch, a finite scalar that autograd can follow.
+def generator_from_global() -> torch.Generator:
+    """A generator on the CPU whose seed is drawn from torch's own."""
+    return torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+
+
+def loss_on(model: nn.Module, loss: Loss, x: Tensor, y: Any, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+    """The loss on a batch, a finite scalar that autograd can follow; with ``weights`` in place of the model's own.
 
     Raises:
         InputError: if it is not a scalar, not finite, or does not depend on a parameter.
     """
-    value = loss(_output(model, x), y)
+    value = loss(output_of(model, x, weights), y)
     if not isinstance(value, Tensor) or value.dim() != 0:
         got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"loss: got {got}, allowed is a scalar tensor; take the mean over the batch")
@@ -133,9 +150,11 @@ def mean_gradient(model: nn.Module, batches: Batches, loss: Loss) -> dict[str, T
     return dict(zip(weights, mean, strict=True))
 
 
-def _output(model: nn.Module, x: Tensor) -> Any:
+def output_of(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Any:
+    """What the model makes of ``x``; warns if that is random."""
     before = _random_state(x)
-    output = unwrapped(model)(x)
+    inner = unwrapped(model)
+    output = inner(x) if weights is None else functional_call(inner, dict(weights), (x,))
     if not torch.equal(before, _random_state(x)):
         warnings.warn(
             "model: its forward pass draws random numbers, so the scores are those of one draw; if that is dropout in"
