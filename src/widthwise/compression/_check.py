@@ -51,7 +51,7 @@ def unit_rows(rows: Tensor, a: Tensor, activation: Activation) -> tuple[Tensor, 
         first = int(off.nonzero()[0])
         raise InputError(
             f"W: got {int(off.sum())} of {len(rows)} rows that are not unit vectors (row {first} has length "
-            f"{float(length[first]):.6g}), allowed for {activation.name}, which is not homogeneous, are unit rows, or with "
+            f"{float(length[first]):.6g}), allowed are unit rows, since {activation.name} is not homogeneous, or with "
             "bias= (zeros will do) rows of any length"
         )
     return rows / length, a

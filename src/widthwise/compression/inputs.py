@@ -34,8 +34,10 @@ class Whitening:
         """Return the whitening for a mean (d,) and a covariance (d, d), which may be singular.
 
         Raises:
-            InputError: if the covariance is not positive semi-definite or is zero.
+            InputError: if the covariance is not symmetric and positive semi-definite, or is zero.
         """
+        if not torch.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-6 * float(covariance.abs().max())):
+            raise InputError("covariance: got a matrix that is not symmetric, allowed is a symmetric one")
         variances, axes = torch.linalg.eigh(0.5 * (covariance + covariance.T))
         largest = float(variances[-1])
         if float(variances[0]) < -1e-6 * abs(largest) or largest <= 0:

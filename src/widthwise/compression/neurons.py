@@ -7,14 +7,13 @@ polynomials,
           E[\phi(u.Z + m) \phi(v.Z + n)] = \sum_k c_k(m, |u|) c_k(n, |v|) \rho^k
 
 where rho is the correlation of u.Z and v.Z (Mehler's formula). For m = 0 and s = 1 this is the dual activation g(rho).
-A series cut at some degree counts what is left as noise private to each neuron: a Gram matrix keeps its exact diagonal
-and stays positive semi-definite.
+A series is cut at some degree, and the power left beyond it counts as one more order. A Gram matrix so keeps its exact
+diagonal and stays positive semi-definite, and a neuron is recognised in its copy.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,7 +61,6 @@ class UnitNeurons:
 
     Attributes:
         activation: phi.
-        degree: where the series ends for an activation without a closed form.
 
     Example:
         >>> from widthwise.activations import get
@@ -72,35 +70,10 @@ class UnitNeurons:
     """
 
     activation: Activation
-    degree: int = 256
 
     def __call__(self, rows: Tensor) -> UnitLayer:
         """Return the layer with these unit rows."""
-        return UnitLayer(rows, self)
-
-    def dual(self, c: Tensor) -> Tensor:
-        """Return g(c), elementwise on (..., m, n)."""
-        if self.activation.closed_form is not None:
-            return duals.g(self.activation, c)
-        return _same_series(c, self.series)
-
-    def dual_slope(self, c: Tensor) -> Tensor:
-        """Return g'(c) = E[phi'(u.X) phi'(v.X)], elementwise on (..., m, n)."""
-        if self.activation.closed_form is not None:
-            return duals.dual_derivative(self.activation, 1.0, 1.0, c)
-        order = torch.arange(1, len(self.series), dtype=self.series.dtype)
-        return _same_series(c, self.series[1:] * order.sqrt())
-
-    @cached_property
-    def power(self) -> float:
-        """g(1) = E[phi(Z)^2]."""
-        return float(duals.second_moment(self.activation, 1.0))
-
-    @cached_property
-    def series(self) -> Tensor:
-        """Hermite coefficients of phi up to the last that matters."""
-        series = duals.hermite_coefficients(self.activation, self.degree)
-        return series[: int((series.square() > 1e-17 * self.power).nonzero().max()) + 1]
+        return UnitLayer(rows, self.activation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,26 +81,19 @@ class UnitLayer:
     """Neurons with unit rows."""
 
     rows: Tensor
-    kind: UnitNeurons
+    activation: Activation
 
     def gram(self, other: UnitLayer | None = None) -> Tensor:
         """Return g(<u_i, v_j>)."""
-        if other is not None:
-            return self.kind.dual(self.rows @ other.rows.mT)
-        same, one = _diagonal(self.rows)
-        return torch.where(
-            same, self.kind.power * one, self.kind.dual(torch.where(same, one, self.rows @ self.rows.mT))
-        )
+        return duals.g(self.activation, _cosines(self.rows) if other is None else self.rows @ other.rows.mT)
 
     def slopes(self) -> Tensor:
         """Return g'(<u_i, u_j>)."""
-        same, one = _diagonal(self.rows)
-        return self.kind.dual_slope(torch.where(same, one, self.rows @ self.rows.mT))
+        return duals.dual_derivative(self.activation, 1.0, 1.0, _cosines(self.rows))
 
     def mean(self) -> Tensor:
         """Return E[phi(Z)] for every row."""
-        one = torch.ones((), dtype=self.rows.dtype, device=self.rows.device)
-        return duals.mean(self.kind.activation, one).expand(self.rows.shape[:-1])
+        return duals.mean(self.activation, self.rows.new_ones(())).expand(self.rows.shape[:-1])
 
 
 @dataclass(frozen=True)
@@ -136,7 +102,7 @@ class GaussianNeurons:
 
     Attributes:
         activation: phi, continuous.
-        degree: where the series ends; at 32 the rest of a ReLU neuron without offset is 7e-4 of its power.
+        degree: where the series ends; at 32 the rest of a ReLU neuron without offset is 5e-4 of its power.
     """
 
     activation: Activation
@@ -148,8 +114,9 @@ class GaussianNeurons:
         deviation = (u.square().sum(-1) + torch.finfo(rows.dtype).tiny).sqrt()
         grid = _grid(self.activation.kinks, mean.detach(), deviation.detach())
         values = self.activation(mean.unsqueeze(-1) + deviation.unsqueeze(-1) * grid.nodes)
+        series = hermite(values, grid, self.degree)
         power = (values.square() * grid.weights).sum(-1)
-        return GaussianLayer(u / deviation.unsqueeze(-1), deviation, hermite(values, grid, self.degree), power)
+        return GaussianLayer(u / deviation.unsqueeze(-1), deviation, torch.cat([series, _rest(power, series)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,27 +126,25 @@ class GaussianLayer:
     Attributes:
         directions: unit vectors, shape (..., M, D - 1).
         deviation: of the pre-activations, shape (..., M).
-        series: Hermite coefficients, shape (degree + 1, ..., M).
-        power: E[neuron^2], shape (..., M).
+        series: Hermite coefficients, the last standing for all that follow, shape (degree + 2, ..., M).
     """
 
     directions: Tensor
     deviation: Tensor
     series: Tensor
-    power: Tensor
 
     def gram(self, other: GaussianLayer | None = None) -> Tensor:
         """Return E[neuron_i neuron_j]."""
-        if other is not None:
-            return mehler(self.directions @ other.directions.mT, self.series, other.series)
-        rest = (self.power - self.series.square().sum(0)).clamp_min(0)
-        return mehler(self.directions @ self.directions.mT, self.series, self.series) + torch.diag_embed(rest)
+        if other is None:
+            return mehler(_cosines(self.directions), self.series, self.series)
+        return mehler(self.directions @ other.directions.mT, self.series, other.series)
 
     def slopes(self) -> Tensor:
         """Return E[phi'_i phi'_j], by E[phi' h_k] = sqrt(k + 1) c_(k+1) / s."""
         order = torch.arange(1, len(self.series), dtype=self.series.dtype, device=self.series.device)
-        series = self.series[1:] * order.sqrt().view(-1, *[1] * self.deviation.dim()) / self.deviation
-        return mehler(self.directions @ self.directions.mT, series, series)
+        deviation = self.deviation.clamp_min(1e-8 * float(self.deviation.max()))  # a constant neuron has no slope
+        series = self.series[1:] * order.sqrt().view(-1, *[1] * deviation.dim()) / deviation
+        return mehler(_cosines(self.directions), series, series)
 
     def mean(self) -> Tensor:
         """Return E[neuron_i]."""
@@ -233,17 +198,17 @@ def _between(c: Tensor, batch: torch.Size) -> Tensor:
     return c.reshape(c.shape[0], *middle, c.shape[-1]).expand(c.shape[0], *batch, c.shape[-1])
 
 
-def _same_series(c: Tensor, series: Tensor) -> Tensor:
-    """The series with the same coefficients for every neuron."""
-    m, n = c.shape[-2:]
-    column = series.to(c)[:, None]
-    return mehler(c.clamp(-1, 1), column.expand(-1, m), column.expand(-1, n))
-
-
-def _diagonal(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a neuron meets itself, and the number one: a correlation that must not be left to rounding."""
+def _cosines(rows: Tensor) -> Tensor:
+    """Inner products of unit rows; that of a row with itself is not left to rounding."""
     same = torch.eye(rows.shape[-2], dtype=torch.bool, device=rows.device)
-    return same, torch.ones((), dtype=rows.dtype, device=rows.device)
+    return torch.where(same, 1.0, rows @ rows.mT)
+
+
+def _rest(power: Tensor, series: Tensor) -> Tensor:
+    """Root of the power beyond the series, shape (1, ..., M); 0 where that is rounding."""
+    rest = power - series.square().sum(0)
+    real = rest > 1e-14 * power
+    return torch.where(real, rest.where(real, torch.ones_like(rest)).sqrt(), 0).unsqueeze(0)
 
 
 def _grid(kinks: tuple[float, ...], mean: Tensor, deviation: Tensor) -> Grid:

@@ -11,7 +11,7 @@ from torch import Tensor
 from widthwise.activations import Activation, get
 from widthwise.compression.descent import Metric, Objective
 from widthwise.compression.linalg import explained
-from widthwise.compression.neurons import UnitNeurons
+from widthwise.compression.neurons import Layer, UnitNeurons
 from widthwise.compression.target import Target
 
 __all__ = ["full_objective", "limit_energy"]
@@ -21,10 +21,10 @@ def limit_energy(activation: str | Activation) -> Objective:
     """Return the objective -R(V) for unit rows."""
     neurons = UnitNeurons(get(activation))
 
-    def objective(V: Tensor) -> tuple[Tensor, Metric]:
+    def objective(V: Tensor) -> tuple[Tensor, Metric | None]:
         layer = neurons(V)
         value, b = explained(layer.gram(), V.new_ones(*V.shape[:-1], 1))
-        return -value, lambda: 2 * (b @ b.mT) * layer.slopes()
+        return -value, _metric(layer, b, neurons.activation)
 
     return objective
 
@@ -32,9 +32,14 @@ def limit_energy(activation: str | Activation) -> Objective:
 def full_objective(target: Target) -> Objective:
     """Return the objective loss / power, between 0 and 1, at the best b for each V."""
 
-    def objective(V: Tensor) -> tuple[Tensor, Metric]:
+    def objective(V: Tensor) -> tuple[Tensor, Metric | None]:
         layer = target.neurons(V)
         value, b = explained(layer.gram(), target.correlation_of(layer))
-        return 1 - value / target.power, lambda: 2 / target.power * (b @ b.mT) * layer.slopes()
+        return 1 - value / target.power, _metric(layer, b / target.power**0.5, target.neurons.activation)
 
     return objective
+
+
+def _metric(layer: Layer, b: Tensor, activation: Activation) -> Metric | None:
+    """The metric, which an activation with jumps does not have: its slopes have no second moment."""
+    return None if activation.jumps else lambda: 2 * (b @ b.mT) * layer.slopes()

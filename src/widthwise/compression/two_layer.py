@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from widthwise import duals
 from widthwise.activations import Activation, get
 from widthwise.activations.registry import ActivationLike
 from widthwise.compression._check import check_tensor, is_homogeneous, unit_rows
@@ -224,8 +225,9 @@ def _result(
     M, D = rows.shape
     optimum = None
     if isinstance(target.neurons, UnitNeurons) and D + 1 >= M:
-        g0 = target.neurons.dual(rows.new_zeros(1, 1))
-        optimum = target.power - float(target.mean.square().sum() * g0) * etf_objective(M, target.neurons.activation)
+        activation = target.neurons.activation
+        first = float(target.mean.square().sum()) * float(duals.g(activation, 0.0))
+        optimum = target.power - first * etf_objective(M, activation)
     V, bias = (rows, None) if whitening is None else whitening.weights(rows)
     return Compressed(
         V=V.to(like.dtype),
