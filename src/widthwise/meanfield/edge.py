@@ -15,8 +15,8 @@ from widthwise.errors import InputError, check_number
 
 __all__ = ["edge_of_chaos"]
 
-REACHES = (1e12, 1e8, 1e4, 1e2, 10.0, 2.0)
-POINTS_A_DECADE = 8
+REACHES = (1e8, 1e4, 1e2, 10.0, 2.0)
+POINTS_A_DECADE = 4
 HOMOGENEOUS = 1e-10
 
 
@@ -91,7 +91,7 @@ def _first_root(activation: Activation, q: Tensor, excess: Tensor, sigma_b: floa
     if not len(rises):
         best = float((excess + sigma_b**2).max()) if len(excess) else -math.inf
         hint = f"; the largest sigma_b that has one is about {math.sqrt(best):.3g}" if 0 < best < sigma_b**2 else ""
-        raise InputError(f"sigma_b: got {sigma_b:g}, with which {activation.name} has no edge of chaos{hint}")
+        raise InputError(f"sigma_b: got {sigma_b:g}, with which chi is 1 at no fixed point of {activation.name}{hint}")
     low, high = (float(q[int(rises[0]) + side]) for side in (0, 1))
 
     def at(value: float) -> float:

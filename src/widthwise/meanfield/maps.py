@@ -129,16 +129,17 @@ def propagate(
     known = get(activation)
     skip, share = (0.0 if net == "dense" else 1.0), (1 / depth if net == "stable" else 1.0)
     starts = (torch.as_tensor(t, dtype=torch.float64) for t in (q, c))
-    q, c = torch.broadcast_tensors(*starts)  # type: ignore[no-untyped-call]
-    variances, correlations, gains = [q], [c], list[Tensor]()
+    variance, correlation = torch.broadcast_tensors(*starts)  # type: ignore[no-untyped-call]
+    variances, correlations, gains = [variance], [correlation], []
     for _ in range(depth):
-        slope = sigma_w**2 * _over_kernel(second_moment(known, q, slope=True), kernel_size)
+        slope = sigma_w**2 * _over_kernel(second_moment(known, variance, slope=True), kernel_size)
         gains.append(skip + share * slope)
-        covariance = skip * c * q + share * covariance_map(known, q, q, c, sigma_w, sigma_b, kernel_size=kernel_size)
-        q = skip * q + share * variance_map(known, q, sigma_w, sigma_b, kernel_size=kernel_size)
-        c = (covariance / q.clamp(min=torch.finfo(q.dtype).tiny)).clamp(-1, 1)
-        variances.append(q)
-        correlations.append(c)
+        added = covariance_map(known, variance, variance, correlation, sigma_w, sigma_b, kernel_size=kernel_size)
+        covariance = skip * correlation * variance + share * added
+        variance = skip * variance + share * variance_map(known, variance, sigma_w, sigma_b, kernel_size=kernel_size)
+        correlation = (covariance / variance.clamp(min=torch.finfo(variance.dtype).tiny)).clamp(-1, 1)
+        variances.append(variance)
+        correlations.append(correlation)
     return Trajectory(torch.stack(variances), torch.stack(correlations), torch.stack(gains))
 
 

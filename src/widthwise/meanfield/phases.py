@@ -76,7 +76,7 @@ def chi(activation: ActivationLike, sigma_w: float, sigma_b: float, *, q: float 
 
 
 def variance_slope(activation: ActivationLike, sigma_w: float, sigma_b: float, *, q: float | None = None) -> float:
-    """Return the derivative of the variance map at ``q``, by default its fixed point, which attracts if this is below 1."""
+    """Return the variance map's derivative at ``q``, by default its fixed point, which attracts if this is below 1."""
     at = fixed_point(activation, sigma_w, sigma_b) if q is None else check_number("q", q, low=0.0)
     if at == 0:  # then phi(0) = 0 and the map starts as chi q
         return chi(activation, sigma_w, sigma_b, q=0.0)
@@ -117,7 +117,7 @@ def correlation_fixed_point(activation: ActivationLike, sigma_w: float, sigma_b:
         return float(correlation_map(activation, c, q, sigma_w, sigma_b)) - c
 
     # The map is a power series in c with positive coefficients: convex, so that it has at most one fixed point below 1.
-    if chi(activation, sigma_w, sigma_b, q=q) <= 1 + 1e-12:
+    if _slope_at_one(activation, sigma_w, sigma_b, q) <= 1 + (1e-12 if q < LARGEST else 1e-5):
         return 1.0
     if drift(0.0) <= 1e-15:
         return 0.0
@@ -136,9 +136,19 @@ def depth_scales(activation: ActivationLike, sigma_w: float, sigma_b: float) -> 
         (1.4427, 1.4427)
     """
     q, c = _settled(activation, sigma_w, sigma_b), correlation_fixed_point(activation, sigma_w, sigma_b)
-    slope = sigma_w**2 * float(dual_derivative(activation, q, q, c))
-    growth = float(variance_map(activation, q, sigma_w, sigma_b)) / q if q > 0 else 1.0
-    return _scale(variance_slope(activation, sigma_w, sigma_b)), _scale(slope / growth)
+    slope = _slope_at_one(activation, sigma_w, sigma_b, q)
+    if c < 1:
+        slope = sigma_w**2 * float(dual_derivative(activation, q, q, c)) / _growth(activation, sigma_w, sigma_b, q)
+    return _scale(variance_slope(activation, sigma_w, sigma_b)), _scale(slope)
+
+
+def _growth(activation: ActivationLike, sigma_w: float, sigma_b: float, q: float) -> float:
+    """The variance after a layer over that before it: 1 unless the signal explodes or has died."""
+    return float(variance_map(activation, q, sigma_w, sigma_b)) / q if q > 0 else 1.0
+
+
+def _slope_at_one(activation: ActivationLike, sigma_w: float, sigma_b: float, q: float) -> float:
+    return chi(activation, sigma_w, sigma_b, q=q) / _growth(activation, sigma_w, sigma_b, q)
 
 
 def _settled(activation: ActivationLike, sigma_w: float, sigma_b: float) -> float:
