@@ -1,0 +1,276 @@
+r"""Bring a pruned network back onto the edge of chaos: the rescaling trick.
+
+Pruning takes variance from every layer, and in a deep network the signal vanishes. The trick multiplies the kept
+weights of each output unit by
+
+.. math:: \rho_i = \sigma_w / \sqrt{\textstyle\sum_j W_{ij}^2 \delta_{ij}},
+
+with :math:`\sigma_w` on the edge of chaos. The printed algorithm lacks :math:`\sigma_w`, which is 1 for tanh without
+biases but :math:`\sqrt 2` for ReLU.
+
+That closed rule takes kept weights to be independent of the signal. Those of SNIP are not: they sit between active
+units, and with ReLU the signal then grows from layer to layer. The measured rule multiplies each layer by one more
+factor, so that the mean squared pre-activation on a batch is what it is in the unpruned network of infinite width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from widthwise import activations
+from widthwise.activations import Activation, ActivationLike
+from widthwise.duals import second_moment
+from widthwise.errors import InputError, check_choice, check_number, check_type
+from widthwise.masks import Mask, prunable, unwrapped
+from widthwise.meanfield import edge_of_chaos
+from widthwise.pruning.batches import Batches, Data
+from widthwise.pruning.gradients import as_found
+
+__all__ = ["LayerScale", "Rescaled", "rescale"]
+
+_Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_Layer = nn.Linear | _Conv
+
+
+@dataclass(frozen=True)
+class LayerScale:
+    """What the weights of one layer were multiplied by.
+
+    Attributes:
+        name: the parameter's name.
+        factors: one for each output unit or channel; 1 for a unit without a kept weight.
+        empty: number of such units.
+        variance: mean squared pre-activation of the other units on the batch, after rescaling; ``None`` by the closed
+            rule.
+    """
+
+    name: str
+    factors: Tensor
+    empty: int
+    variance: float | None = None
+
+
+@dataclass(frozen=True)
+class Rescaled:
+    """What :func:`rescale` did.
+
+    Attributes:
+        rule: ``"closed"`` or ``"measured"``.
+        sigma_w: standard deviation of a weight, times the root of its fan-in, on the edge of chaos.
+        layers: in the model's order, or by the measured rule in the order of its forward pass.
+        left: names of masked parameters that were left alone: neither linear nor convolutional, or not run as a
+            module of its own.
+    """
+
+    rule: str
+    sigma_w: float
+    layers: tuple[LayerScale, ...]
+    left: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.rule} rule, sigma_w = {self.sigma_w:.6g}"]
+        for layer in self.layers:
+            low, middle, high = (float(f(layer.factors)) for f in (torch.min, torch.median, torch.max))
+            line = f"  {layer.name}: x {middle:.4g} ({low:.4g} to {high:.4g})"
+            line += "" if layer.variance is None else f", variance {layer.variance:.4g}"
+            lines.append(line + (f", {layer.empty} units without a weight" if layer.empty else ""))
+        return "\n".join([*lines, *(f"  {name}: left alone" for name in self.left)])
+
+
+def rescale(
+    model: nn.Module,
+    mask: Mask,
+    activation: ActivationLike | None = None,
+    rule: str = "auto",
+    data: Data | Tensor | None = None,
+    *,
+    sigma_b: float = 0.0,
+    sigma_w: float | None = None,
+) -> Rescaled:
+    """Multiply the kept weights of ``model``, in place, so that the pruned network is on the edge of chaos.
+
+    For networks without normalisation between their layers; residual networks are on the edge before and after
+    pruning (the paper's Proposition 3), and BatchNorm undoes any factor.
+
+    Args:
+        model: initialised and pruned; linear and convolutional layers are rescaled, the last one included.
+        mask: the mask in force on it.
+        activation: what it has between layers; found in the model if that has one kind only.
+        rule: ``"closed"``, right for masks that ignore the signal; ``"measured"``, right for any; ``"auto"``: measured
+            where there are data.
+        data: ``(x, y)``, a loader, whose first batch is used, or the inputs ``x`` alone.
+        sigma_b: standard deviation of the biases.
+        sigma_w: that of the weights times the root of their fan-in, if not the one on the edge of chaos.
+
+    Returns:
+        What each layer was multiplied by.
+
+    Raises:
+        InputError: if the activation cannot be told or has no edge of chaos at ``sigma_b``; if the mask is not in
+            force; if data are missing, or give NaN. The model is then left untouched.
+        InputTypeError: if an argument has the wrong type.
+
+    Source: Hayou, Ton, Doucet, Teh, "Robust Pruning at Initialization", Proposition 1 and Algorithm 1.
+
+    Example:
+        >>> from widthwise import models, pruning
+        >>> model = models.mlp(64, 10, width=32, depth=3, activation="tanh")
+        >>> mask = pruning.prune(model, 0.9, "random")
+        >>> done = rescale(model, mask)
+        >>> done.rule, model.hidden2.weight.square().sum(1)[:3]
+        ('closed', tensor([1.0000, 1.0000, 1.0000], grad_fn=<SliceBackward0>))
+    """
+    inner = unwrapped(check_type("model", model, nn.Module))
+    _check_in_force(inner, check_type("mask", mask, Mask))
+    check_choice("rule", rule, ("auto", "closed", "measured"))
+    check_number("sigma_b", sigma_b, 0)
+    phi = _only_activation(inner) if activation is None else activations.get(activation)
+    if sigma_w is None:
+        sigma_w = edge_of_chaos(phi, sigma_b)[0]
+    check_number("sigma_w", sigma_w, 0, low_open=True)
+    if rule == "measured" and data is None:
+        raise InputError("data: got None, but the measured rule needs a batch")
+    layers = _layers(inner, mask)
+    scales = {name: _closed(name, layer.weight, sigma_w) for name, layer in layers.items()}
+    measured = data is not None and rule != "closed"
+    if measured and data is not None:
+        scales = _Measurement(layers, scales, phi, sigma_w).run(inner, _inputs(inner, data))
+    with torch.no_grad():
+        for name, scale in scales.items():
+            weight = layers[name].weight
+            weight.mul_(_as_column(scale.factors, weight).to(weight.dtype))
+    left = tuple(name for name in mask if name not in scales)
+    return Rescaled("measured" if measured else "closed", sigma_w, tuple(scales.values()), left)
+
+
+def _closed(name: str, weight: Tensor, sigma_w: float) -> LayerScale:
+    """sigma_w over the root of the sum of a unit's squared weights; over all taps for a convolution."""
+    energy = weight.detach().double().square().flatten(1).sum(1)
+    some = energy > 0
+    factors = torch.where(some, sigma_w * energy.where(some, 1).rsqrt(), 1.0)
+    return LayerScale(name, factors, int((~some).sum()))
+
+
+class _Measurement:
+    """One forward pass in which every layer, the first time it is met, gets the variance it should have."""
+
+    def __init__(
+        self, layers: dict[str, _Layer], closed: dict[str, LayerScale], activation: Activation, sigma_w: float
+    ) -> None:
+        self._layers, self._closed = layers, closed
+        self._activation, self._sigma_w = activation, sigma_w
+        self._scales: dict[str, LayerScale] = {}
+        self._last: tuple[Tensor, float] | None = None  # the last pre-activations, and their mean square
+
+    def run(self, model: nn.Module, x: Tensor) -> dict[str, LayerScale]:
+        hooks = [
+            layer.register_forward_hook(lambda _, args, output, name=name: self._meet(name, args[0], output))
+            for name, layer in self._layers.items()
+        ]
+        try:
+            with as_found(model), torch.no_grad():
+                model(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return self._scales
+
+    def _meet(self, name: str, x: Tensor, output: Tensor) -> Tensor:
+        """What the layer gives once it is rescaled."""
+        layer = self._layers[name]
+        bias = torch.zeros_like(output) if layer.bias is None else _as_units(layer.bias, layer)
+        if name not in self._scales:
+            self._scales[name] = self._measured(name, x, output - bias, bias)
+        scale = self._scales[name]
+        rescaled = (output - bias) * _as_units(scale.factors.to(output.dtype), layer) + bias
+        self._last = (rescaled.clone(), scale.variance or 0.0)
+        return rescaled
+
+    def _measured(self, name: str, x: Tensor, product: Tensor, bias: Tensor) -> LayerScale:
+        """The closed factors, times one for all units that gives them the power they should have on average."""
+        layer, closed = self._layers[name], self._closed[name]
+        product = product * _as_units(closed.factors.to(product.dtype), layer)
+        power = _unit_means(product.square(), layer)
+        if not torch.isfinite(power).all():
+            raise InputError(f"data: the pre-activations of {name!r} are NaN or infinite")
+        live = power > 0
+        if not live.any():
+            return replace(closed, variance=0.0)
+        gain = (self._wanted(layer, x) / float(power[live].mean())) ** 0.5
+        variance = _unit_means((product * gain + bias).square(), layer)[live].mean()
+        kept = layer.weight.flatten(1).any(1)
+        return replace(closed, factors=torch.where(kept, closed.factors * gain, 1.0), variance=float(variance))
+
+    def _wanted(self, layer: _Layer, x: Tensor) -> float:
+        """sigma_w^2 times the mean squared input of a weight: E[phi^2] after a pre-activation, else measured."""
+        squares = x.square()
+        if self._last is not None and _same(self._activation(self._last[0]), x):
+            squares = torch.full_like(x, float(second_moment(self._activation, self._last[1])))
+        if not isinstance(layer, nn.Linear):
+            mean = torch.full_like(layer.weight, 1 / layer.weight[0].numel())
+            squares = layer._conv_forward(squares, mean, None)
+        return self._sigma_w**2 * float(squares.mean())
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers in the same order, in whatever shape."""
+    return a.numel() == b.numel() and torch.allclose(a.flatten(), b.flatten(), rtol=1e-4, atol=1e-7)
+
+
+def _unit_means(values: Tensor, layer: _Layer) -> Tensor:
+    """Mean over examples and positions, for each unit or channel."""
+    if isinstance(layer, nn.Linear):
+        return values.flatten(0, -2).mean(0)
+    return values.movedim(-layer.weight.dim() + 1, -1).flatten(0, -2).mean(0)
+
+
+def _as_units(values: Tensor, layer: _Layer) -> Tensor:
+    """One value a unit, in a shape that multiplies the layer's output."""
+    return values if isinstance(layer, nn.Linear) else values.view(-1, *[1] * (layer.weight.dim() - 2))
+
+
+def _as_column(values: Tensor, weight: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (weight.dim() - 1))
+
+
+def _layers(model: nn.Module, mask: Mask) -> dict[str, _Layer]:
+    """The linear and convolutional layers whose weights the mask covers, by the name of the weight."""
+    names = {id(parameter): name for name, parameter in prunable(model).items()}
+    found = {
+        names[id(module.weight)]: module
+        for module in model.modules()
+        if isinstance(module, _Layer) and id(module._parameters.get("weight")) in names
+    }
+    if not found:
+        raise InputError("model: got no linear or convolutional layer, and only those can be rescaled")
+    return {name: found[name] for name in mask if name in found}
+
+
+def _check_in_force(model: nn.Module, mask: Mask) -> None:
+    weights = prunable(model)
+    if Mask.dense(model).keys() != mask.keys() or any(mask[n].shape != w.shape for n, w in weights.items()):
+        raise InputError("mask: got other names or shapes than those of the model's prunable parameters")
+    for name, weight in weights.items():
+        if weight.detach()[~mask[name].to(weight.device)].any():
+            raise InputError(f"mask: is not in force, {name!r} has weights that it removes; call mask.apply(model)")
+
+
+def _only_activation(model: nn.Module) -> Activation:
+    """The one activation among the model's modules."""
+    kinds = {found.name: found for module in model.modules() if (found := activations.of_module(module)) is not None}
+    kinds.pop("linear", None)
+    if len(kinds) != 1:
+        got = ", ".join(sorted(kinds)) or "none that is known"
+        raise InputError(
+            f"activation: the model has {got}; name the one between its layers, of {', '.join(activations.names())},"
+            " or pass its function"
+        )
+    return next(iter(kinds.values()))
+
+
+def _inputs(model: nn.Module, data: Data | Tensor) -> Tensor:
+    device = next(iter(prunable(model).values())).device
+    return Batches((data, None) if isinstance(data, Tensor) else data, device).first()[0]
