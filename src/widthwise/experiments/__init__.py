@@ -1,0 +1,1 @@
+"""Every figure and table of the papers by its name, at three scales: ``smoke``, ``small`` and ``paper``."""

@@ -1,0 +1,105 @@
+"""What an experiment gives: plain rows, figures, and the record of how they were made."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from widthwise._atomic import atomic_path, write_text
+from widthwise.environment import machine
+
+__all__ = ["SCALES", "Outcome", "Row", "save"]
+
+SCALES = ("smoke", "small", "paper")
+Row = Mapping[str, Any]
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one experiment.
+
+    Attributes:
+        name: which experiment, such as ``"fig3"``.
+        scale: one of :data:`SCALES`.
+        settings: everything that was chosen: sizes, seeds, learning rate, data.
+        rows: measurements, all with the same keys, their values numbers, strings, truths or ``None``.
+        figure: the drawing of it.
+        notes: what a reader should know, one sentence each.
+    """
+
+    name: str
+    scale: str
+    settings: Mapping[str, Any]
+    rows: Sequence[Row]
+    figure: Figure
+    notes: Sequence[str] = field(default=())
+
+
+def save(outcome: Outcome, folder: str | os.PathLike[str], command: str) -> list[Path]:
+    """Write ``name-scale.json``, ``.csv`` and ``.svg`` into a folder, made if it does not exist.
+
+    The JSON holds the command, the settings, the machine, the notes and the rows; the CSV the rows alone. Numbers have
+    six significant digits; what is not finite is ``null``.
+
+    Args:
+        outcome: what to write.
+        folder: where to.
+        command: what made it, to be run again.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    rows = [{key: _plain(value) for key, value in row.items()} for row in outcome.rows]
+    record = {
+        "experiment": outcome.name,
+        "scale": outcome.scale,
+        "command": command,
+        "settings": {key: _plain(value) for key, value in outcome.settings.items()},
+        "machine": machine(),
+        "notes": list(outcome.notes),
+        "rows": rows,
+    }
+    base = Path(folder) / f"{outcome.name}-{outcome.scale}"
+    paths = [base.with_name(f"{base.name}.{kind}") for kind in ("json", "csv", "svg")]
+    write_text(paths[0], _json(record))
+    write_text(paths[1], _csv(rows))
+    with atomic_path(paths[2]) as part, mpl.rc_context({"svg.hashsalt": "widthwise", "svg.fonttype": "none"}):
+        outcome.figure.savefig(part, format="svg", metadata={"Date": None})
+    return paths
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    """JSON with a line a row."""
+    rows = ",\n    ".join(json.dumps(row) for row in record["rows"])
+    head = json.dumps({key: value for key, value in record.items() if key != "rows"}, indent=2)
+    return f'{head[:-2]},\n  "rows": [\n    {rows}\n  ]\n}}\n'
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return value

@@ -1,0 +1,196 @@
+"""Which pruned networks train: Figures 3 and 5, Table 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn import functional
+
+from widthwise.data import Splits, examples_per_class
+from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.robust_pruning.common import at, canvas, gaussian_, load, spread_out
+from widthwise.meanfield import edge_of_chaos
+from widthwise.models import mlp, vanilla_cnn
+from widthwise.pruning import dead_layers, prune
+from widthwise.pruning.rescale import rescale
+from widthwise.training import Family, TrainConfig, evaluate, objective_for, train
+
+__all__ = ["fig3", "fig5", "table4"]
+
+
+@dataclass(frozen=True)
+class _Scheme:
+    """How a network is initialised, and whether it is rescaled after pruning."""
+
+    name: str
+    sigma_w: float
+    sigma_b: float
+    rescaled: bool
+
+
+def _schemes(activation: str, sigma_b: float) -> tuple[_Scheme, ...]:
+    """The three schemes of the paper; in the ordered phase sigma_w is half that on the edge."""
+    edge = edge_of_chaos(activation, sigma_b)[0]
+    return (
+        _Scheme("EOC + rescaling", edge, sigma_b, True),
+        _Scheme("EOC", edge, sigma_b, False),
+        _Scheme("ordered", 0.5 * edge, max(sigma_b, 0.1), False),
+    )
+
+
+def fig3(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """Figure 3: test accuracy of tanh perceptrons pruned by SNIP, over depth and sparsity, for three schemes.
+
+    Args:
+        scale: the paper's grid and its 10 000 steps at ``"paper"``; fewer steps at a larger rate at ``"small"``.
+        data: MNIST by default.
+        seed: of weights, batches and the order of examples.
+    """
+    return _perceptrons("fig3", "tanh", 0.0, scale, data, seed)
+
+
+def fig5(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """Figure 5: the same as Figure 3 for ELU, at sigma_b = 0.2. Its tanh half is Figure 3 again.
+
+    Args:
+        scale: as in :func:`fig3`.
+        data: MNIST by default.
+        seed: of weights, batches and the order of examples.
+    """
+    return _perceptrons("fig5", "elu", 0.2, scale, data, seed)
+
+
+def _perceptrons(name: str, activation: str, sigma_b: float, scale: str, data: Any, seed: int) -> Outcome:
+    splits = load(scale, data, "mnist")
+    depths = at(scale, (2, 4), (2, 20, 60, 100), (2, 20, 40, 60, 80, 100))
+    sparsities = at(scale, (0.5,), (0.1, 0.5, 0.9), tuple(i / 10 for i in range(1, 10)))
+    width, steps = at(scale, 16, 100, 100), at(scale, 20, 3000, 10_000)
+    config = TrainConfig(epochs=1, batch_size=100, lr=at(scale, 0.1, 0.01, 0.001))
+    rows: list[Row] = []
+    for depth in depths:
+        build = partial(
+            mlp, splits.train[0][0].numel(), splits.n_outputs, width=width, depth=depth - 1, activation=activation
+        )
+        rows += _trained(build, _schemes(activation, sigma_b), sparsities, splits, config, steps, seed, depth)
+    settings: dict[str, Any] = {
+        "activation": activation,
+        "width": width,
+        "steps": steps,
+        "lr": config.lr,
+        "batch": config.batch_size,
+    }
+    settings |= {"method": "SNIP", "data": splits.name, "seed": seed}
+    return Outcome(name, scale, settings, rows, _draw_grid(rows))
+
+
+def table4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """Table 4: vanilla convolutional networks of several depths on MNIST, half their weights pruned by SNIP.
+
+    Args:
+        scale: at ``"small"`` narrow networks on images of 7 x 7, by the stride of the first convolution.
+        data: MNIST by default.
+        seed: of weights, batches and the order of examples.
+    """
+    splits = load(scale, data, "mnist")
+    depths, steps = at(scale, (3,), (10, 50, 100), (10, 50, 100)), at(scale, 5, 600, 10_000)
+    channels, stride = at(scale, 4, 16, 32), at(scale, 2, 4, 1)
+    config = TrainConfig(epochs=1, batch_size=100, lr=at(scale, 0.1, 0.01, 0.001))
+    rows: list[Row] = []
+    for depth in depths:
+        build = partial(
+            vanilla_cnn,
+            splits.n_outputs,
+            splits.train[0].shape[1],
+            splits.train[0].shape[2],
+            channels=channels,
+            depth=depth,
+            stride=stride,
+            activation="tanh",
+        )
+        rows += _trained(build, _schemes("tanh", 0.0), (0.5,), splits, config, steps, seed, depth)
+    settings: dict[str, Any] = {
+        "activation": "tanh",
+        "channels": channels,
+        "stride": stride,
+        "steps": steps,
+        "lr": config.lr,
+    }
+    settings |= {"batch": config.batch_size, "method": "SNIP", "data": splits.name, "seed": seed}
+    return Outcome("table4", scale, settings, rows, _draw_bars(rows))
+
+
+def _trained(
+    build: Callable[[], nn.Module],
+    schemes: Sequence[_Scheme],
+    sparsities: Sequence[float],
+    splits: Splits,
+    config: TrainConfig,
+    steps: int,
+    seed: int,
+    depth: int,
+) -> list[Row]:
+    """Initialise, prune and train one network for each scheme and sparsity, all as one family."""
+    cases = [(scheme, sparsity) for scheme in schemes for sparsity in sparsities]
+    batch = examples_per_class(*splits.train, 10, seed)
+    networks, pruned, dead = [], [], []
+    for scheme, sparsity in cases:
+        model = gaussian_(build(), scheme.sigma_w, scheme.sigma_b, seed)
+        mask = prune(model, sparsity, "snip", batch, functional.cross_entropy, on_collapse="allow")
+        dead.append(len(dead_layers(mask)))
+        if scheme.rescaled:
+            rescale(model, mask, data=batch, sigma_b=scheme.sigma_b)
+        networks.append(model)
+        pruned.append({name: ~alive for name, alive in mask.items()})
+    family, objective = Family(networks, pruned), objective_for(splits.task)
+    for part in _parts(splits.train, steps * config.batch_size, seed):
+        train(family, part, config, objective, seeds=[seed] * len(family))
+    accuracy = evaluate(family, splits.test, objective).tolist()
+    return [
+        {"depth": depth, "sparsity": sparsity, "scheme": scheme.name, "dead_layers": lost, "test_accuracy": result}
+        for (scheme, sparsity), lost, result in zip(cases, dead, accuracy, strict=True)
+    ]
+
+
+def _parts(pair: tuple[Tensor, Tensor], examples: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """So many examples in random order, in parts of one epoch at most."""
+    generator = torch.Generator().manual_seed(seed)
+    while examples > 0:
+        order = torch.randperm(len(pair[0]), generator=generator)[:examples]
+        yield pair[0][order], pair[1][order]
+        examples -= len(order)
+
+
+def _draw_grid(rows: list[Row]) -> Figure:
+    schemes, depths, sparsities = (spread_out(rows, key) for key in ("scheme", "depth", "sparsity"))
+    figure, panels = canvas(schemes)
+    found = {(row["scheme"], row["depth"], row["sparsity"]): row["test_accuracy"] for row in rows}
+    for panel, scheme in zip(panels, schemes, strict=True):
+        table = [[found[scheme, depth, sparsity] for sparsity in sparsities] for depth in depths]
+        drawn = panel.imshow(table, vmin=0.1, vmax=1, cmap="viridis", aspect="auto", origin="lower")
+        panel.set_xticks(range(len(sparsities)), [f"{100 * s:.0f}" for s in sparsities])
+        panel.set_yticks(range(len(depths)), [str(depth) for depth in depths])
+        panel.grid(visible=False)
+        panel.set_xlabel("sparsity (%)")
+        for i, line in enumerate(table):
+            for j, value in enumerate(line):
+                panel.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color="k" if value > 0.6 else "w")
+    panels[0].set_ylabel("depth")
+    figure.colorbar(drawn, ax=panels, label="test accuracy")
+    return figure
+
+
+def _draw_bars(rows: list[Row]) -> Figure:
+    figure, (panel,) = canvas(["test accuracy, 50 % pruned"], width=5)
+    depths = spread_out(rows, "depth")
+    for i, scheme in enumerate(spread_out(rows, "scheme")):
+        heights = [row["test_accuracy"] for row in rows if row["scheme"] == scheme]
+        panel.bar([j + 0.27 * (i - 1) for j in range(len(depths))], heights, width=0.25, label=scheme)
+    panel.set_xticks(range(len(depths)), [f"L = {depth}" for depth in depths])
+    panel.legend(frameon=False)
+    return figure

@@ -1,0 +1,102 @@
+"""The paper's figures and tables at smoke scale: that they run, and that what they measure is right."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+
+from widthwise.errors import InputError
+from widthwise.experiments.outcome import Outcome, save
+from widthwise.experiments.robust_pruning import EXPERIMENTS, critical, fig1, fig2, fig3, growth, signal, table2, table4
+from widthwise.experiments.robust_pruning.__main__ import main
+
+
+def test_figure_1_is_uniform_on_the_edge_and_loses_layers_off_it():
+    rows = fig1().rows
+    kept = {
+        phase: [r["kept"] for r in rows if r["phase"] == phase] for phase in ("ordered", "edge of chaos", "chaotic")
+    }
+    assert len(kept["edge of chaos"]) == 12
+    assert min(kept["edge of chaos"]) > 0.1
+    least = {row["phase"]: row["critical_sparsity"] for row in rows}
+    assert least["edge of chaos"] == max(least.values()) > 0.9
+    assert all(row["least_neuron"] <= row["kept"] <= row["most_neuron"] for row in rows)
+
+
+def test_critical_sparsity_is_largest_at_the_edge_and_below_its_bound():
+    rows = critical().rows
+    found = {round(row["chi"], 6): row for row in rows}
+    ordered, edge, chaotic = (found[key] for key in sorted(found))
+    assert ordered["mean"] < edge["mean"]
+    assert chaotic["bound"] is None
+    assert ordered["bound"] is None or ordered["mean"] < ordered["bound"]
+
+
+def test_scores_grow_as_theorem_2_says_and_fall_as_proposition_2_says():
+    for stable in (False, True):
+        rows = [row for row in growth().rows if row["stable"] is stable and row["sigma_w"] == 1.0]
+        shares = [row["over_theory"] for row in rows]
+        assert max(shares) < 2.5 * min(shares)
+
+
+def test_the_measured_rule_alone_holds_the_signal_under_every_mask():
+    rates = {(r["activation"], r["method"], r["rule"]): r["growth"] for r in signal().rows}
+    assert all(rates["relu", method, "measured"] == pytest.approx(1, abs=0.02) for method in ("random", "snip"))
+    assert rates["relu", "random", "as printed"] < 0.75
+    assert rates["relu", "snip", "closed"] > 1.2
+
+
+def test_figure_2_counts_every_layer():
+    rows = fig2().rows
+    assert {row["method"] for row in rows} == {"SNIP", "GraSP", "SynFlow", "SBP-SR"}
+    for method in ("SNIP", "SynFlow"):
+        mine = [row for row in rows if row["method"] == method]
+        assert sum(r["kept"] for r in mine) == round(0.1 * sum(r["of"] for r in mine))
+        assert sum(r["kept"] == 0 for r in mine) == mine[0]["dead_layers"]
+
+
+@pytest.mark.parametrize(("experiment", "cases"), [(fig3, 6), (table4, 3), (table2, 7)])
+def test_training_gives_an_accuracy_for_every_case(experiment, cases):
+    outcome = experiment()
+    assert len(outcome.rows) == cases
+    assert all(0 <= row["test_accuracy"] <= 1 for row in outcome.rows)
+    if experiment is table2:
+        assert outcome.notes[0].startswith("ResNet20, 50.0%: undetermined")
+
+
+def test_the_command_writes_what_the_experiment_gives_and_the_same_again(tmp_path, capsys):
+    assert main(["growth", "--out", str(tmp_path / "a")]) == 0
+    assert main(["growth", "--out", str(tmp_path / "b")]) == 0
+    printed = capsys.readouterr().out
+    assert "growth-smoke.json" in printed
+    for kind in ("json", "csv", "svg"):
+        first, second = (tmp_path / part / f"growth-smoke.{kind}" for part in "ab")
+        assert first.read_bytes() == second.read_bytes()
+    record = json.loads((tmp_path / "a" / "growth-smoke.json").read_text())
+    assert record["command"].startswith("python -m widthwise.experiments.robust_pruning growth --scale smoke")
+    with (tmp_path / "a" / "growth-smoke.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(record["rows"]) == 12
+    assert float(rows[0]["mean"]) == record["rows"][0]["mean"]
+
+
+def test_what_is_not_finite_is_written_as_null(tmp_path):
+    outcome = fig1()
+    odd = Outcome("odd", "smoke", {"a": (1.0, math.inf)}, [{"x": math.nan, "y": 1 / 3}], outcome.figure)
+    paths = save(odd, tmp_path, "command")
+    record = json.loads(paths[0].read_text())
+    assert (record["rows"], record["settings"]) == ([{"x": None, "y": 0.333333}], {"a": [1.0, None]})
+
+
+def test_bad_input_is_one_line_and_code_2(tmp_path, capsys):
+    assert main(["fig1", "--data", "nowhere.npz", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: nowhere.npz")
+    with pytest.raises(SystemExit, match="2"):
+        main(["fig9", "--out", str(tmp_path)])
+    capsys.readouterr()
+    for experiment in EXPERIMENTS.values():
+        with pytest.raises(InputError, match="scale: got 'huge', allowed are paper, small, smoke"):
+            experiment("huge")
