@@ -1,7 +1,7 @@
 """Activations: one type, the ones known by name, and the way from a name, module or function to it."""
 
 from widthwise.activations.base import Activation, ClosedForm, Elementwise, affine
-from widthwise.activations.registry import ActivationLike, get, names, of_module, register
+from widthwise.activations.registry import ActivationLike, get, names, of_model, of_module, register
 
 __all__ = [
     "Activation",
@@ -11,6 +11,7 @@ __all__ = [
     "affine",
     "get",
     "names",
+    "of_model",
     "of_module",
     "register",
 ]

@@ -15,7 +15,7 @@ from widthwise.activations.catalogue import FAMILIES, FUNCTIONS
 from widthwise.activations.kinks import find_kinks
 from widthwise.errors import InputError, InputTypeError, check_choice, check_type
 
-__all__ = ["ActivationLike", "get", "in_catalogue", "names", "of_module", "register"]
+__all__ = ["ActivationLike", "get", "in_catalogue", "names", "of_model", "of_module", "register"]
 
 ActivationLike = str | Activation | nn.Module | Callable[[Tensor], Tensor]
 """Whatever :func:`get` takes."""
@@ -118,6 +118,25 @@ def of_module(module: nn.Module) -> Activation | None:
         return _from_name(f"leaky_relu({module.weight.item()})")
     naming = _MODULES.get(type(module))
     return None if naming is None else _from_name(naming(module))
+
+
+def of_model(model: nn.Module) -> Activation:
+    """Return the one activation among a model's modules, identities aside.
+
+    Raises:
+        InputError: if there is none, as where the forward pass calls functions, or more than one kind.
+
+    Example:
+        >>> of_model(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 3), nn.Tanh())).name
+        'tanh'
+    """
+    check_type("model", model, nn.Module)
+    kinds = {found.name: found for module in model.modules() if (found := of_module(module)) is not None}
+    kinds.pop("linear", None)
+    if len(kinds) != 1:
+        got = ", ".join(sorted(kinds)) or "no module that is a known activation"
+        raise InputError(f"activation: the model has {got}; name the one between its layers, of {', '.join(names())}")
+    return next(iter(kinds.values()))
 
 
 def in_catalogue(activation: Activation) -> bool:

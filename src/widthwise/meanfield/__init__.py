@@ -1,6 +1,6 @@
 """Mean-field theory of wide random networks: how signals and gradients travel with depth."""
 
-from widthwise.meanfield.edge import edge_of_chaos
+from widthwise.meanfield.edge import at_chi, edge_of_chaos
 from widthwise.meanfield.maps import Trajectory, correlation_map, covariance_map, propagate, variance_map
 from widthwise.meanfield.phases import (
     chi,
@@ -13,6 +13,7 @@ from widthwise.meanfield.phases import (
 
 __all__ = [
     "Trajectory",
+    "at_chi",
     "chi",
     "correlation_fixed_point",
     "correlation_map",
