@@ -3,6 +3,8 @@
 from widthwise.models.cifar_resnet import resnet20, resnet32, resnet44, resnet50, resnet56, resnet104
 from widthwise.models.gpt import gpt
 from widthwise.models.mlp import Standardize, mlp
+from widthwise.models.node_layers import NodeScaled, NodeScaledAttention, NodeScaledBlock
+from widthwise.models.node_scaled import Shallow, node_scaled
 from widthwise.models.registry import Recipe, build, builtin, names, recipe_of
 from widthwise.models.residual import Residual
 from widthwise.models.residual_mlp import residual_mlp
@@ -12,14 +14,19 @@ from widthwise.models.vgg import vgg16
 from widthwise.models.vit import vit
 
 __all__ = [
+    "NodeScaled",
+    "NodeScaledAttention",
+    "NodeScaledBlock",
     "Recipe",
     "Residual",
+    "Shallow",
     "Standardize",
     "build",
     "builtin",
     "gpt",
     "mlp",
     "names",
+    "node_scaled",
     "recipe_of",
     "residual_mlp",
     "resnet18",

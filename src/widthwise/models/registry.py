@@ -11,7 +11,7 @@ from torch import nn
 
 from widthwise.errors import check_choice
 
-__all__ = ["Recipe", "build", "builtin", "names", "recipe_of"]
+__all__ = ["Recipe", "build", "builtin", "forget", "names", "recipe_of"]
 
 P = ParamSpec("P")
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
@@ -65,3 +65,8 @@ def recipe_of(model: nn.Module) -> Recipe | None:
     """The recipe of a built-in model, ``None`` for any other module."""
     recipe = getattr(model, _ATTRIBUTE, None)
     return recipe if isinstance(recipe, Recipe) else None
+
+
+def forget(model: nn.Module) -> None:
+    """Take from a model that was changed since it was built the recipe that no longer gives it."""
+    vars(model).pop(_ATTRIBUTE, None)
