@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -100,23 +101,51 @@ def test_damaged_files_are_refused_in_one_line(tmp_path_factory, data):
         checkpoint.load(path)
 
 
+GOOD = {"version": 1, "model": None, "aliases": {}, "about": {}}
+
+
 @pytest.mark.parametrize(
     "header",
     [
-        {},
-        {"format": "widthwise.model", "version": "99"},
-        {"format": "widthwise.model", "version": "1"},
-        {"format": "widthwise.model", "version": "1", "model": "[]", "aliases": "{}", "about": "{}"},
-        {"format": "widthwise.model", "version": "1", "model": '["os.system", {}]', "aliases": "{}", "about": "{}"},
-        {"format": "widthwise.model", "version": "1", "model": '["mlp", 3]', "aliases": "{}", "about": "{}"},
-        {"format": "widthwise.model", "version": "1", "model": '["mlp", {"no": 1}]', "aliases": "{}", "about": "{}"},
-        {"format": "widthwise.model", "version": "1", "model": "null", "aliases": "[1]", "about": "{}"},
+        None,
+        "not JSON",
+        "[" * 100_000,
+        json.dumps({"version": 99}),
+        json.dumps({"version": 1}),
+        json.dumps({**GOOD, "model": []}),
+        json.dumps({**GOOD, "model": ["os.system", {}]}),
+        json.dumps({**GOOD, "model": ["mlp", 3]}),
+        json.dumps({**GOOD, "model": ["mlp", {"no": 1}]}),
+        json.dumps({**GOOD, "model": ["mlp", {"in_features": 10**12, "out_features": 10}]}),
+        json.dumps({**GOOD, "model": ["mlp", {"in_features": 1, "out_features": 1, "depth": 10**9}]}),
+        json.dumps({**GOOD, "aliases": [1]}),
     ],
 )
-def test_foreign_headers_are_refused(tmp_path, header):
-    save_file({"a": torch.zeros(2)}, tmp_path / "m", header)
+def test_hostile_headers_are_refused(tmp_path, header):
+    save_file({"a": torch.zeros(2)}, tmp_path / "m", {} if header is None else {"widthwise.model": header})
     with pytest.raises(DataError, match="m: "):
         checkpoint.load(tmp_path / "m")
+
+
+def test_equal_models_give_equal_files(tmp_path):
+    model = mlp(4, 2, width=3)
+    for name in "ab":
+        checkpoint.save(model, tmp_path / name, about={"z": 1, "a": 2})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_full_disk_is_an_oserror_and_the_old_file_stays(tmp_path, monkeypatch):
+    checkpoint.save(mlp(4, 2, width=3), tmp_path / "m")
+    before = (tmp_path / "m").read_bytes()
+
+    def full(*arguments):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("widthwise._tensorfile.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(mlp(4, 2, width=4), tmp_path / "m")
+    assert (tmp_path / "m").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
 def test_a_missing_file_and_wrong_types(tmp_path):

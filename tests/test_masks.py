@@ -210,7 +210,7 @@ def test_saving_over_a_file_is_all_or_nothing(tmp_path, monkeypatch):
     def full_disk(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("widthwise._maskfile.save_file", full_disk)
+    monkeypatch.setattr("widthwise._tensorfile.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         Mask({"a": torch.zeros(2, 2) > 0}).save(path)
     assert Mask.load(path) == old
@@ -235,11 +235,11 @@ def test_the_good_file_is_good(tmp_path):
     [
         (BITS, None, "have no 'widthwise.mask'"),
         (BITS, {"widthwise.model": "{}"}, "have no 'widthwise.mask'"),
-        (BITS, header({"a": [3, 3]}, version=2), "version 2, known is 1"),
-        (BITS, {"widthwise.mask": "{"}, "does not give version and shapes"),
-        (BITS, {"widthwise.mask": "[1]"}, "does not give version and shapes"),
-        (BITS, {"widthwise.mask": '{"version": 1}'}, "does not give version and shapes"),
-        (BITS, header([3]), "not a table"),
+        (BITS, header({"a": [3, 3]}, version=2), "does not give version 1"),
+        (BITS, {"widthwise.mask": "{"}, "header is no JSON"),
+        (BITS, {"widthwise.mask": "[1]"}, "does not give version 1"),
+        (BITS, {"widthwise.mask": '{"version": 1}'}, "gives shapes as None"),
+        (BITS, header([3]), "gives shapes as"),
         (BITS, header({"a": [3, -3]}), "not a table"),
         (BITS, header({"a": [3, 3.0]}), "not a table"),
         (BITS, header({"a": [3, True]}), "not a table"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -11,27 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
-from widthwise._atomic import atomic_path
+from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise.errors import DataError
 
 __all__ = ["pack", "read_masks", "unpack", "write_masks"]
 
-_KIND = "widthwise.mask"  # the one key of the metadata: safetensors writes several in any order
-_VERSION = 1
+_KIND, _VERSION = "widthwise.mask", 1
 
 Path = str | os.PathLike[str]
 
 
 def write_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
     """Write boolean tensors to ``path``: atomically, and the same bytes for the same masks."""
-    packed = {name: pack(mask) for name, mask in masks.items()}
-    header = {"version": _VERSION, "shapes": {name: list(mask.shape) for name, mask in masks.items()}}
-    with atomic_path(path) as part:
-        save_file(packed, part, {_KIND: json.dumps(header)})
+    shapes = {name: list(mask.shape) for name, mask in masks.items()}
+    packed = {name: torch.from_numpy(pack(mask)) for name, mask in masks.items()}
+    write_tensors(path, _KIND, _VERSION, {"shapes": shapes}, packed)
 
 
 def read_masks(path: Path) -> dict[str, Tensor]:
@@ -40,29 +35,13 @@ def read_masks(path: Path) -> dict[str, Tensor]:
     Raises:
         DataError: if the file is missing, damaged, of another kind or of a version not known here.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            shapes = _shapes(path, file.metadata() or {})
-            if set(shapes) != set(file.keys()):
-                raise _damaged(path, "names and shapes disagree")
-            return {name: unpack(path, name, file.get_tensor(name), shape) for name, shape in shapes.items()}
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read as a mask file ({error})") from error
-
-
-def _shapes(path: Path, metadata: Mapping[str, str]) -> dict[str, list[int]]:
-    if _KIND not in metadata:
-        raise _damaged(path, f"its metadata have no {_KIND!r}")
-    try:
-        header = json.loads(metadata[_KIND])
-        version, shapes = header["version"], header["shapes"]
-    except (ValueError, TypeError, LookupError) as error:
-        raise _damaged(path, f"its {_KIND!r} does not give version and shapes") from error
-    if version != _VERSION:
-        raise _damaged(path, f"it has version {version!r}, known is {_VERSION}")
-    if not isinstance(shapes, dict) or not all(map(_is_shape, shapes.values())):
+    header, packed = read_tensors(path, _KIND, _VERSION, {"shapes": dict})
+    shapes = header["shapes"]
+    if not all(map(_is_shape, shapes.values())):
         raise _damaged(path, "its shapes are not a table of whole numbers")
-    return shapes
+    if set(shapes) != set(packed):
+        raise _damaged(path, "names and shapes disagree")
+    return {name: unpack(path, name, packed[name].numpy(), shape) for name, shape in shapes.items()}
 
 
 def _is_shape(shape: Any) -> bool:

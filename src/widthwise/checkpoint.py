@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from widthwise._atomic import atomic_path
 from widthwise._maskfile import pack, unpack
+from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise._version import __version__
 from widthwise.errors import DataError, InputError, InputTypeError, check_type
 from widthwise.masks import Mask
@@ -20,8 +18,10 @@ from widthwise.models import Recipe, build, recipe_of
 
 __all__ = ["about", "load", "save"]
 
-_FORMAT, _VERSION = "widthwise.model", "1"
+_KIND, _VERSION = "widthwise.model", 1
+_FIELDS: dict[str, type | tuple[type, ...]] = {"model": (list, type(None)), "aliases": dict, "about": dict}
 _MASK = "mask:"
+_SMALL = 4096
 
 Path = str | os.PathLike[str]
 
@@ -42,17 +42,14 @@ def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = N
     mask = Mask.of(model)
     recipe = recipe_of(model)
     header = {
-        "format": _FORMAT,
-        "version": _VERSION,
         "widthwise": __version__,
-        "model": json.dumps(None if recipe is None else [recipe.name, dict(recipe.arguments)]),
-        "aliases": json.dumps(aliases),
-        "about": json.dumps(dict(about or {})),
+        "model": None if recipe is None else [recipe.name, dict(recipe.arguments)],
+        "aliases": aliases,
+        "about": dict(about or {}),
     }
     if mask is not None:
         tensors |= {_MASK + name: torch.from_numpy(pack(alive)) for name, alive in mask.items()}
-    with atomic_path(path) as part:
-        save_file(tensors, part, header)
+    write_tensors(path, _KIND, _VERSION, header, tensors)
 
 
 def load(path: Path, model: nn.Module | None = None) -> nn.Module:
@@ -69,12 +66,12 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
         DataError: if the file is missing, damaged or of another kind.
         InputError: if the model is not built in and none is given, or the one given has other weights.
     """
-    header, tensors = _read(path)
-    if model is None:
-        model = _rebuilt(path, header)
+    header, tensors = read_tensors(path, _KIND, _VERSION, _FIELDS)
     masks = {name.removeprefix(_MASK): t for name, t in tensors.items() if name.startswith(_MASK)}
     state = {name: t for name, t in tensors.items() if not name.startswith(_MASK)}
-    state |= {alias: state[name] for alias, name in json.loads(header["aliases"]).items() if name in state}
+    state |= {alias: state[name] for alias, name in header["aliases"].items() if name in state}
+    if model is None:
+        model = _rebuilt(path, header["model"], state)
     _check_fits(path, state, check_type("model", model, nn.Module))
     Mask.remove(model)
     model.load_state_dict(state)
@@ -90,7 +87,7 @@ def about(path: Path) -> dict[str, object]:
     Raises:
         DataError: if the file is missing, damaged or of another kind.
     """
-    return dict(json.loads(_read(path)[0]["about"]))
+    return dict(read_tensors(path, _KIND, _VERSION, _FIELDS)[0]["about"])
 
 
 def _untied(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -108,47 +105,31 @@ def _untied(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, s
             aliases[name] = first[place]
             continue
         first[place] = name
-        tensors[name] = tensor.detach().cpu().contiguous().clone()
+        tensors[name] = tensor.detach().cpu()
     return tensors, aliases
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, "pt", device="cpu") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read as a model file ({error})") from error
-    if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-        raise DataError(
-            f"{os.fspath(path)}: not a model file of version {_VERSION} (format {header.get('format')!r}, "
-            f"version {header.get('version')!r}); write it with widthwise.save"
-        )
-    for key, kind in (("model", (list, type(None))), ("aliases", dict), ("about", dict)):
-        _check_json(path, key, header.get(key, ""), kind)
-    return header, tensors
-
-
-def _check_json(path: Path, key: str, text: str, kind: type | tuple[type, ...]) -> None:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{os.fspath(path)}: its header {key!r} is damaged ({error})") from error
-    if not isinstance(value, kind):
-        raise DataError(f"{os.fspath(path)}: its header {key!r} is damaged (it holds {value!r})")
-
-
-def _rebuilt(path: Path, header: Mapping[str, str]) -> nn.Module:
-    recipe = json.loads(header["model"])
+def _rebuilt(path: Path, recipe: Any, state: Mapping[str, Tensor]) -> nn.Module:
+    """The built-in model of a recipe; its shapes are checked before any memory is taken."""
     if recipe is None:
         raise InputError(
             f"model: {os.fspath(path)} holds a network of your own; build it and pass it: load(path, model=...)"
         )
     try:
         name, arguments = recipe
+        _check_modest(arguments, sum(t.numel() for t in state.values()))
+        with torch.device("meta"):
+            _check_fits(path, state, build(Recipe(name, arguments)))
         return build(Recipe(name, arguments))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{os.fspath(path)}: cannot rebuild the model {recipe!r} ({error})") from error
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise DataError(f"{os.fspath(path)}: cannot rebuild the model {recipe!r:.200} ({error})") from error
+
+
+def _check_modest(arguments: Mapping[str, Any], numbers: int) -> None:
+    """No size or count of a model exceeds the numbers it holds, but for small ones; a hostile file may say so."""
+    for key, value in arguments.items():
+        if isinstance(value, int) and value > max(numbers, _SMALL):
+            raise InputError(f"{key}: got {value}, allowed is at most the {numbers} numbers in the file")
 
 
 def _check_fits(path: Path, state: Mapping[str, Tensor], model: nn.Module) -> None:

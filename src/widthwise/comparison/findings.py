@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 from widthwise.comparison.plan import DENSE, SPARSE
 from widthwise.comparison.result import Comparison, Row
 
-__all__ = ["findings"]
+__all__ = ["findings", "paired_difference"]
 
 
 def findings(found: Comparison) -> tuple[str, ...]:

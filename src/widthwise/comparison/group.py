@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from widthwise._atomic import atomic_path
+from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise.comparison.foretell import kernel_distances
 from widthwise.comparison.nets import Net, make
 from widthwise.comparison.plan import Plan, Run
 from widthwise.data import Splits
+from widthwise.errors import DataError
 from widthwise.masks import Mask
 from widthwise.store import Store, run_hash
 from widthwise.training import Family, Progress, evaluate, objective_for, train
@@ -27,6 +25,8 @@ from widthwise.training import Family, Progress, evaluate, objective_for, train
 __all__ = ["Workplace", "train_group"]
 
 KIND = "network"
+NET = ("widthwise.net", 1)
+_CHECKPOINT = ("widthwise.unfinished", 1)
 _SAVE_EVERY = 5.0  # seconds
 _RECORDS = 20
 
@@ -130,11 +130,9 @@ class _Saver:
         """Save if it has been long enough."""
         if time.monotonic() - self._last < _SAVE_EVERY:
             return
-        tensors = {f"state/{n}": t.contiguous() for n, t in self._family.state().items()}
-        tensors |= {f"momentum/{n}": t.contiguous() for n, t in progress.momentum.items()}
-        about = {"epoch": str(progress.epoch), "curve": json.dumps(progress.curve)}
-        with atomic_path(self._path) as part:
-            save_file(tensors, part, about)
+        tensors = {f"state/{name}": t for name, t in self._family.state().items()}
+        tensors |= {f"momentum/{name}": t for name, t in progress.momentum.items()}
+        write_tensors(self._path, *_CHECKPOINT, {"epoch": progress.epoch, "curve": progress.curve}, tensors)
         self._last = time.monotonic()
 
 
@@ -142,16 +140,14 @@ def _restore(path: Path, family: Family) -> Progress:
     if not path.exists():
         return Progress()
     try:
-        with safe_open(path, "pt", device="cpu") as file:
-            about = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except SafetensorError:  # a disk's fault, since files are written whole: start over
+        about, tensors = read_tensors(path, *_CHECKPOINT, {"epoch": int, "curve": list})
+    except DataError:  # a disk's fault, since files are written whole: start over
         return Progress()
     family.load_state({n.removeprefix("state/"): t for n, t in tensors.items() if n.startswith("state/")})
     device = next(iter(family.params.values())).device
     momentum = {n.removeprefix("momentum/"): t.to(device) for n, t in tensors.items() if n.startswith("momentum/")}
-    curve = [(int(epoch), list(values)) for epoch, values in json.loads(about["curve"])]
-    return Progress(int(about["epoch"]), momentum, curve)
+    curve = [(int(epoch), list(values)) for epoch, values in about["curve"]]
+    return Progress(about["epoch"], momentum, curve)
 
 
 def _keep_best_nets(
@@ -161,9 +157,7 @@ def _keep_best_nets(
     order = sorted(range(len(group)), key=lambda i: (math.isfinite(validation[i]), validation[i]))
     best = {group[i].method: i for i in order if group[i].weights == plan.budget}
     for i in best.values():
-        state = {name: t.contiguous().cpu() for name, t in family.model(i).state_dict().items()}
-        with atomic_path(place.net(group[i])) as part:
-            save_file(state, part)
+        write_tensors(place.net(group[i]), *NET, {}, family.model(i).state_dict())
 
 
 def _layer_connectivity(net: Net) -> list[float]:

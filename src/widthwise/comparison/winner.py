@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from widthwise.comparison.group import Workplace
+from widthwise._tensorfile import read_tensors
+from widthwise.comparison.group import NET, Workplace
 from widthwise.comparison.nets import make
 from widthwise.comparison.plan import Plan, Run
 from widthwise.comparison.result import Row
@@ -41,7 +41,7 @@ def load_winner(
     ]
     _, run = max(mine, key=lambda pair: -math.inf if pair[0] is None else pair[0])
     model = make(run, plan.architecture.build, splits.train).model
-    model.load_state_dict(load_file(place.net(run)))
+    model.load_state_dict(read_tensors(place.net(run), *NET, {})[1])
     recipe = recipe_of(model)
     return model.eval() if recipe is None else _taking_raw_inputs(model, recipe, splits).eval()
 

@@ -1,0 +1,86 @@
+"""Named tensors and a JSON header in a safetensors file: written whole or not at all; reading executes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from widthwise._atomic import atomic_path
+from widthwise.errors import DataError
+
+__all__ = ["read_tensors", "write_tensors"]
+
+Path = str | os.PathLike[str]
+
+
+def write_tensors(
+    path: Path, kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write tensors and a header to ``path``; an older file is replaced in one step. Equal contents give equal bytes.
+
+    Args:
+        path: the file.
+        kind: what sort of file it is; the one key of its metadata, since safetensors writes several in any order.
+        version: of that sort.
+        header: JSON values; their order is kept.
+        tensors: by name; copied to the CPU.
+
+    Raises:
+        OSError: if the folder cannot be written or the disk is full.
+    """
+    copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    metadata = {kind: json.dumps({"version": version, **header})}
+    with atomic_path(path) as part:
+        try:
+            save_file(copies, part, metadata)
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(f"{os.fspath(path)}: cannot be written ({error})") from error
+
+
+def read_tensors(
+    path: Path, kind: str, version: int, fields: Mapping[str, type | tuple[type, ...]]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file, the tensors on the CPU.
+
+    Args:
+        path: the file.
+        kind: what sort of file it must be.
+        version: of that sort.
+        fields: the header's keys and the types of their values.
+
+    Raises:
+        DataError: if the file is missing, damaged, of another kind or version, or a field is missing or of another
+            type.
+    """
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            header = _header(path, kind, version, file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{os.fspath(path)}: cannot be read as a {kind} file ({error})") from error
+    for name, types in fields.items():
+        if name not in header or not isinstance(header[name], types):
+            raise _unusable(path, kind, f"its header gives {name} as {header.get(name)!r}")
+    return header, tensors
+
+
+def _header(path: Path, kind: str, version: int, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if kind not in metadata:
+        raise _unusable(path, kind, f"its metadata have no {kind!r}")
+    try:
+        header = json.loads(metadata[kind])
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, kind, f"its header is no JSON ({error})") from error
+    if not isinstance(header, dict) or header.get("version") != version:
+        raise _unusable(path, kind, f"its header does not give version {version}, the one known")
+    return header
+
+
+def _unusable(path: Path, kind: str, reason: str) -> DataError:
+    return DataError(f"{os.fspath(path)}: not a usable {kind} file, {reason}")
