@@ -12,6 +12,7 @@ from torch import Tensor
 from widthwise.activations import Activation, ActivationLike, get
 from widthwise.duals import second_moment
 from widthwise.errors import InputError, check_number
+from widthwise.meanfield.phases import LARGEST
 
 __all__ = ["at_chi", "edge_of_chaos"]
 
@@ -82,9 +83,9 @@ def at_chi(activation: ActivationLike, chi: float, sigma_b: float = 0.0) -> tupl
         steepness = float(second_moment(known, 0.0, slope=True))
         if 0 < steepness < math.inf:
             return math.sqrt(chi / steepness), 0.0
-    q, slope, excess = q[sound], slope[sound], bias[sound] - sigma_b**2
+    q, excess = q[sound], bias[sound] - sigma_b**2
     if chi > 1 and len(q) and bool((excess < 0).all()) and float(excess[-1]) < -HOMOGENEOUS * float(q[-1]):
-        return math.sqrt(chi / float(slope[-1])), math.inf
+        return math.sqrt(chi / float(second_moment(known, LARGEST, slope=True))), math.inf
     at = _first_root(known, chi, q, excess, sigma_b)
     return math.sqrt(chi / float(second_moment(known, at, slope=True))), at
 

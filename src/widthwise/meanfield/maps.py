@@ -126,7 +126,7 @@ def propagate(
     """
     check_choice("net", net, NETS)
     depth = check_integer("depth", depth, low=1)
-    known = get(activation)
+    known, (sigma_w, sigma_b) = get(activation), _sigmas(sigma_w, sigma_b)
     skip, share = (0.0 if net == "dense" else 1.0), (1 / depth if net == "stable" else 1.0)
     starts = (torch.as_tensor(t, dtype=torch.float64) for t in (q, c))
     variance, correlation = torch.broadcast_tensors(*starts)  # type: ignore[no-untyped-call]
