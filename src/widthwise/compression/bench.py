@@ -24,10 +24,20 @@ _REPEATS = 7
 
 @dataclass(frozen=True)
 class Smaller:
-    """A block with fewer hidden units, and its errors as :class:`BlockReport` has them."""
+    """A block with fewer hidden units, and its errors as :class:`BlockReport` has them.
+
+    Attributes:
+        first: its first layer.
+        second: its second layer, refitted on data.
+        unfitted: its second layer before that.
+        predicted: part of the power lost for Gaussian inputs.
+        raw_error: part of the variance lost on held-out data with ``unfitted``.
+        error: the same with ``second``.
+    """
 
     first: nn.Linear
     second: nn.Linear
+    unfitted: nn.Linear
     predicted: float
     raw_error: float
     error: float
@@ -109,6 +119,7 @@ class Workbench:
         return Smaller(
             first=_linear(small.V, small.bias, like=self.first.weight),
             second=_linear(b.T, intercept + _bias(self.second), like=self.second.weight),
+            unfitted=_linear(raw.T, _bias(self.second), like=self.second.weight),
             predicted=small.relative_loss,
             raw_error=relative_error(features @ raw, self._wanted),
             error=relative_error(features @ b + intercept, self._wanted),

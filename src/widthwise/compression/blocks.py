@@ -6,6 +6,7 @@ data, an activation of what left the first. Dropout is off while watching.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from widthwise.activations import Activation, get, names, of_module
 from widthwise.errors import InputError
@@ -44,8 +46,8 @@ class Block:
 def find_blocks(model: nn.Module, batch: Tensor) -> list[Block]:
     """Return the blocks whose hidden units nothing else uses, in the order of the forward pass.
 
-    Left out are layers with a mask or with weights tied to another layer, and hidden units that something besides the
-    second layer reads: such a model notices when they are permuted.
+    Left out are layers with a mask or with weights tied to another layer, and blocks whose hidden units something else
+    reads: such a model notices one more of them, even if the second layer does not.
 
     Args:
         model: any module.
@@ -58,7 +60,7 @@ def find_blocks(model: nn.Module, batch: Tensor) -> list[Block]:
     for at, second in enumerate(usable):
         for first in reversed(usable[:at]):
             activation = _between(model, seen[first], seen[second])
-            if activation is not None and _private(model, linears[first], linears[second], batch):
+            if activation is not None and _private(model, first, second, batch):
                 blocks.append(Block(first, second, activation))
                 break
     return blocks
@@ -162,24 +164,37 @@ def _candidates() -> list[str]:
 
 
 @torch.no_grad()
-def _private(model: nn.Module, first: nn.Linear, second: nn.Linear, batch: Tensor) -> bool:
-    """Whether permuting the hidden units leaves the model's output as it is."""
-    order = torch.randperm(first.out_features, generator=torch.Generator().manual_seed(0)).to(first.weight.device)
-    kept = [first.weight.clone(), None if first.bias is None else first.bias.clone(), second.weight.clone()]
+def _private(model: nn.Module, first: str, second: str, batch: Tensor) -> bool:
+    """Whether one more hidden unit, which the second layer ignores, leaves the model's output as it is."""
+    before, after = model.get_submodule(first), model.get_submodule(second)
+    assert isinstance(before, nn.Linear)
+    assert isinstance(after, nn.Linear)
     with _evaluation(model):
-        before = _tensors(model(batch))
-        first.weight.copy_(first.weight[order])
-        second.weight.copy_(second.weight[:, order])
-        if first.bias is not None:
-            first.bias.copy_(first.bias[order])
-        after = _tensors(model(batch))
-        for parameter, old in zip((first.weight, first.bias, second.weight), kept, strict=True):
-            if old is not None:
-                parameter.copy_(old)
-    return len(before) == len(after) and all(
-        torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max() + 1e-30))
-        for a, b in zip(before, after, strict=True)
+        wanted = _tensors(model(batch))
+        try:
+            replace_layer(model, first, _padded(before, 1, 0))
+            replace_layer(model, second, _padded(after, 0, 1))
+            got = _tensors(model(batch))
+        except (RuntimeError, ValueError):
+            return False
+        finally:
+            replace_layer(model, first, before)
+            replace_layer(model, second, after)
+    return len(wanted) == len(got) and all(
+        a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(a.abs().max() + 1e-30))
+        for a, b in zip(wanted, got, strict=True)
     )
+
+
+def _padded(layer: nn.Linear, rows: int, columns: int) -> nn.Linear:
+    """The layer with more outputs, which copy the first at three times its size, and more inputs, which it ignores."""
+    wide = copy.deepcopy(layer)
+    weight, bias = layer.weight, layer.bias
+    wide.weight = nn.Parameter(functional.pad(torch.cat([weight, 3 * weight[:1].expand(rows, -1)]), (0, columns)))
+    if bias is not None:
+        wide.bias = nn.Parameter(torch.cat([bias, bias[:1].expand(rows) + 1]))
+    wide.out_features, wide.in_features = wide.weight.shape
+    return wide
 
 
 def _tensors(output: object) -> list[Tensor]:
