@@ -33,7 +33,7 @@ def test_the_series_at_full_correlation_is_the_second_moment(name, q):
 
 @pytest.mark.filterwarnings("ignore::widthwise.duals.AccuracyWarning")
 @pytest.mark.parametrize("name", ["selu", "softsign", "tanh"])
-@pytest.mark.parametrize("q", [1.0, 25.0, 1e4])
+@pytest.mark.parametrize("q", [1.0, 1e4])
 @pytest.mark.parametrize("slope", [False, True])
 def test_the_error_estimate_is_honest(name, q, slope):
     expansion = expand(get(name), tensor(q), slope=slope)

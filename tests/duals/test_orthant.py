@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from widthwise.duals.orthant import moments, orthant
 from widthwise.duals.splines import Spline
 
-THRESHOLDS = [0.0, 0.3, 5.0, -0.8, -3.0]
+THRESHOLDS = [0.0, 0.3, 5.0, -0.8]
 CORRELATIONS = [0.4, -0.97, 1 - 1e-9]
 
 
@@ -48,7 +48,7 @@ def test_at_full_correlation_one_variable_remains():
 
 
 @given(h=st.floats(-6, 6), k=st.floats(-6, 6), c=st.floats(-1, 1))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_the_four_quadrants_make_the_plane(h, k, c):
     h, k, c = tensor(h), tensor(k), tensor(c)
     total = orthant(h, k, c) + orthant(-h, k, -c) + orthant(h, -k, -c) + orthant(-h, -k, c)
