@@ -75,13 +75,17 @@ def test_counts_are_those_of_the_tensors(mask):
     assert [line.split()[0] for line in mask.report().splitlines()] == ["layer", *mask, "total"]
 
 
-def test_report_says_what_is_dead():
-    table = Mask({"a": torch.zeros(2, 3, dtype=torch.bool), "b": torch.ones(4, 1, dtype=torch.bool)}).report()
+def test_report_says_what_is_dead_and_pictures_what_units_keep():
+    alternating = torch.arange(100)[:, None].expand(100, 4) % 2 == 0
+    half = torch.arange(4)[:, None] < torch.tensor([4, 2, 0])
+    table = Mask({"a": torch.zeros(2, 3) > 0, "b": half.T, "c": alternating, "none": torch.zeros(0, 2) > 0}).report()
     assert table.splitlines() == [
-        "layer  shape  kept  of  connectivity",
-        "a        2x3     0   6          dead",
-        "b        4x1     4   4       100.00%",
-        "total            4  10        40.00%",
+        "layer  shape  kept   of  connectivity  kept by units, @ = 100.0%",
+        "a        2x3     0    6          dead",
+        "b        3x4     6   12        50.00%  @+",
+        "c      100x4   200  400        50.00%  " + "".join(["+"] * 32),
+        "none     0x2     0    0       100.00%",
+        "total          206  418        49.28%",
     ]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from widthwise._enforce import Keeper
 from widthwise._maskfile import read_masks, write_masks
+from widthwise._maskpicture import strips
 from widthwise.errors import InputError, InputTypeError, check_type
 
 __all__ = ["LayerCount", "Mask", "prunable", "unwrapped"]
@@ -201,12 +202,18 @@ class Mask(Mapping[str, Tensor]):
         return self.kept / self.total
 
     def report(self) -> str:
-        """A table of text, one line a layer, the sum last."""
+        """A table of text, one line a layer, the sum last, with a picture of what each unit keeps.
+
+        A character of the picture is a group of neighbouring output units, blank if they keep nothing.
+        """
+        pictures, full = strips(list(self._tensors.values()))
         whole = LayerCount("total", (), self.kept, self.total)
         rows = [_row(layer) for layer in (*self._layers, whole)]
         head = ("layer", "shape", "kept", "of", "connectivity")
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        return "\n".join(_aligned(row, widths) for row in (head, *rows))
+        lines = [_aligned(row, widths) for row in (head, *rows)]
+        pairs = zip(lines, [f"kept by units, @ = {full:.1%}", *pictures, ""], strict=True)
+        return "\n".join(f"{line}  {picture}".rstrip() for line, picture in pairs)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name].clone()

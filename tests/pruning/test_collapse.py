@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from widthwise.errors import CollapseError, InputError
 from widthwise.masks import Mask, prunable
-from widthwise.pruning import critical_sparsity, dead_layers, effective_mask, prune
+from widthwise.pruning import critical_sparsity, dead_layers, dead_units, effective_mask, prune, scores
 from widthwise.pruning.allocation import keep_count
 from widthwise.pruning.collapse import cut_at
 from widthwise.pruning.flow import example_input
@@ -147,6 +147,8 @@ def test_channels_kept_alive_by_batch_norm_alone_are_not_effective():
     mask["0.weight"][1] = False
     found = effective_mask(model, Mask(mask), torch.ones(1, 1, 4, 4))
     assert found["3.weight"].flatten(1).any(0).tolist() == [True, False, True]
+    assert dead_units(found)["0.weight"].tolist() == [False, True, False]
+    assert not dead_units(found)["3.weight"].any()
 
 
 class Attending(nn.Module):
@@ -186,6 +188,26 @@ class Dotted(nn.Module):
 def test_attention_as_a_function():
     model = Dotted()
     assert effective_mask(model, Mask.dense(model), torch.ones(1, 3, 4)) == Mask.dense(model)
+
+
+class WrittenOut(nn.Module):
+    def __init__(self, hidden):
+        super().__init__()
+        self.qkv, self.hidden = nn.Linear(4, 12), hidden
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        later = torch.ones(x.shape[1], x.shape[1]).triu(1).bool()
+        return (q @ k.mT).masked_fill(later, self.hidden).softmax(-1) @ v
+
+
+@pytest.mark.parametrize("hidden", [-torch.inf, -1e9])
+def test_attention_written_out(hidden):
+    model = WrittenOut(hidden)
+    data = torch.randn(2, 3, 4), None
+    assert effective_mask(model, Mask.dense(model), torch.ones(1, 3, 4)) == Mask.dense(model)
+    shares = scores.synflow(model, data)["qkv.weight"]
+    assert [part.sum().item() for part in shares.chunk(3)] == pytest.approx([1, 1, 1])
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])

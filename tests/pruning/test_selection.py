@@ -54,8 +54,13 @@ def test_smaller_choices_lie_within_larger_ones(scores, seed):
 def naive(scores, keep, seed):
     """Sort Python tuples."""
     entries = [(n, i, v) for n, score in scores.items() for i, v in enumerate(score.flatten().tolist())]
-    order = tie_order(len(entries), seed).tolist()
-    best = sorted(range(len(entries)), key=lambda at: (-entries[at][2], order[at]))[:keep]
+    equals = {}
+    for at, (_, _, value) in enumerate(entries):
+        equals.setdefault(value, []).append(at)
+    place = {
+        at: p for group in equals.values() for at, p in zip(group, tie_order(len(group), seed).tolist(), strict=True)
+    }
+    best = sorted(range(len(entries)), key=lambda at: (-entries[at][2], place[at]))[:keep]
     masks = {n: torch.zeros(score.numel(), dtype=torch.bool) for n, score in scores.items()}
     for at in best:
         masks[entries[at][0]][entries[at][1]] = True

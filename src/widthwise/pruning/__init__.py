@@ -2,13 +2,14 @@
 
 from widthwise.pruning import scores
 from widthwise.pruning.api import prune
-from widthwise.pruning.collapse import critical_sparsity, dead_layers, effective_mask
+from widthwise.pruning.collapse import critical_sparsity, dead_layers, dead_units, effective_mask
 from widthwise.pruning.repeat import train_prune_repeat
 from widthwise.pruning.scores import register_score, score_names
 
 __all__ = [
     "critical_sparsity",
     "dead_layers",
+    "dead_units",
     "effective_mask",
     "prune",
     "register_score",

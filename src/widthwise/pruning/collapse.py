@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from widthwise.masks import Mask
 from widthwise.pruning.flow import PathCount, flow
 from widthwise.pruning.selection import tie_order
 
-__all__ = ["complain", "critical_sparsity", "cut_at", "dead_layers", "effective_mask"]
+__all__ = ["complain", "critical_sparsity", "cut_at", "dead_layers", "dead_units", "effective_mask"]
 
 _PRODUCT = re.compile(
     "linear|bilinear|(__r?)?matmul(__)?|mm|bmm|mv|addmm|baddbmm|einsum|multi_head_attention_forward|"
@@ -44,18 +44,30 @@ def critical_sparsity(scores: Mapping[str, Tensor], *, seed: int = 0) -> float:
     flat = torch.cat([torch.empty(0), *(score.detach().flatten().cpu() for score in scores.values())])
     if flat.isnan().any() or not (flat > -torch.inf).any():
         raise InputError("scores: got NaN or no living weight, allowed is a number for each of at least one weight")
-    order = tie_order(len(flat), seed)
     sizes = [score.numel() for score in scores.values()]
-    parts = zip(torch.split(flat, sizes), torch.split(order, sizes), strict=True)
-    bests = [_best(layer, places) for layer, places in parts if len(layer) and layer.max() > -torch.inf]
-    score, place = min(bests, key=lambda best: (best[0], -best[1]))
-    ahead = (flat > score) | ((flat == score) & (order < place))
-    return 1 - int(ahead.sum()) / len(flat)
+    best = torch.stack([layer.max() for layer in _nonempty(flat, sizes)])
+    least = best[best > -torch.inf].min()
+    tied = flat == least
+    places = torch.full_like(flat, len(flat), dtype=torch.int64)
+    places[tied] = tie_order(int(tied.count_nonzero()), seed)
+    last = max(part.min() for part, top in zip(_nonempty(places, sizes), best, strict=True) if top == least)
+    return 1 - int((flat > least).count_nonzero() + last) / len(flat)
 
 
 def dead_layers(mask: Mask) -> tuple[str, ...]:
     """Names of the layers that have weights but keep none."""
     return tuple(layer.name for layer in mask.layers() if layer.total and not layer.kept)
+
+
+def dead_units(mask: Mask) -> dict[str, Tensor]:
+    """For each layer, which of its output units (the first dimension) keep no weight.
+
+    Given an :func:`effective_mask`, a unit that only biases reach, BatchNorm's too, is dead as well.
+
+    >>> dead_units(Mask({"a": torch.tensor([[True, False], [False, False]])}))
+    {'a': tensor([False,  True])}
+    """
+    return {name: ~tensor.reshape(len(tensor), -1).any(1) for name, tensor in mask.items()}
 
 
 def effective_mask(model: nn.Module, mask: Mask, x: Tensor) -> Mask:
@@ -137,11 +149,9 @@ class _Signal(torch.autograd.Function):
         return (gradients != 0).to(gradients.dtype)
 
 
+def _nonempty(flat: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    return [part for part in torch.split(flat, list(sizes)) if len(part)]
+
+
 def _ones(mask: Mask, x: Tensor) -> dict[str, Tensor]:
     return {name: tensor.to(x.device, torch.float32) for name, tensor in mask.items()}
-
-
-def _best(scores: Tensor, places: Tensor) -> tuple[float, int]:
-    """The largest score of a layer, and the first place among those equal to it."""
-    top = scores.max()
-    return top.item(), int(places[scores == top].min())

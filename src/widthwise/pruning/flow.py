@@ -4,7 +4,8 @@ Activations, normalisations and dropout become the identity, biases zero, other 
 non-negative weights the sum of the outputs is then a sum over all input-output paths of the products of the
 weights along them, times the input: the quantity behind SynFlow, and behind what a mask leaves connected.
 
-Attention lets its queries through beside the mean of its keys and values, so that all three lie on paths.
+Attention by one function lets its queries through beside the mean of its keys and values; written out, it is their
+product. Either way all three lie on paths.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ __all__ = ["PathCount", "example_input", "flow", "leaves"]
 
 _ACTIVATION = (
     "relu|relu6|leaky_relu|prelu|rrelu|elu|selu|celu|gelu|silu|mish|softplus|softsign|tanhshrink|hardtanh|hardswish|"
-    "hardsigmoid|hardshrink|softshrink|threshold|logsigmoid|sigmoid|tanh|(special_)?erf|clamp(_min|_max)?|"
-    "(log_)?softmax|softmin"
+    "hardsigmoid|hardshrink|softshrink|threshold|logsigmoid|sigmoid|tanh|(special_)?erf|clamp(_min|_max)?"
 )
 _NORMALISATION = "(batch|layer|group|instance|rms|local_response)_norm|normalize"
 _DROPOUT = "dropout[123]?d?|(feature_)?(alpha_)?dropout"
+_SOFTMAX = re.compile("(log_)?softmax")
 _TRANSPARENT = re.compile(f"({_ACTIVATION}|{_NORMALISATION}|{_DROPOUT})_?")
 
 
@@ -44,6 +45,8 @@ class PathCount(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if _TRANSPARENT.fullmatch(name):
             return args[0] if args else kwargs["input"]
+        if _SOFTMAX.fullmatch(name):
+            return (args[0] if args else kwargs["input"]).clamp(min=0)  # what is below 0 masks
         if name == "scaled_dot_product_attention":
             return _attention(*args, **kwargs)
         if name == "multi_head_attention_forward":

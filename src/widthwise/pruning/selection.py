@@ -44,14 +44,18 @@ def select(
     """
     ranks = {n: _ranks(n, score, None if alive is None else alive[n]) for n, score in scores.items()}
     sizes = [rank.numel() for rank in ranks.values()]
-    order = cache(lambda: tie_order(sum(sizes), seed))
     if isinstance(keep, Mapping):
+        order = cache(lambda: tie_order(sum(sizes), seed))
         starts = accumulate(sizes, initial=0)
-        kept = [_best(n, rank, keep[n], order, at) for (n, rank), at in zip(ranks.items(), starts, strict=False)]
+        kept = [
+            _best(name, rank, keep[name], lambda tied, at=at: order()[at + tied])  # type: ignore[misc]
+            for (name, rank), at in zip(ranks.items(), starts, strict=False)
+        ]
     else:
         device = next(iter(ranks.values())).device
         flat = torch.cat([rank.to(device) for rank in ranks.values()])
-        kept = list(torch.split(_best("all layers together", flat, keep, order, 0), sizes))
+        best = _best("all layers together", flat, keep, lambda tied: tie_order(len(tied), seed))
+        kept = list(torch.split(best, sizes))
     return {n: k.view(s.shape).to(s.device) for (n, s), k in zip(scores.items(), kept, strict=True)}
 
 
@@ -61,7 +65,7 @@ def random_masks(shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int],
 
 
 def tie_order(total: int, seed: int) -> Tensor:
-    """A permutation of ``0 .. total - 1`` drawn on the CPU; among equal scores the lowest number wins."""
+    """A permutation of ``0 .. total - 1`` drawn on the CPU: the places of so many equals, lowest first."""
     check_integer("seed", seed)
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))
 
@@ -78,18 +82,18 @@ def _ranks(name: str, score: Tensor, alive: Tensor | None) -> Tensor:
     return flat if alive is None else flat.masked_fill(~alive.flatten().to(flat.device), -torch.inf)
 
 
-def _best(where: str, rank: Tensor, keep: int, order: Callable[[], Tensor], start: int) -> Tensor:
-    """Mark the ``keep`` largest; of those equal to the smallest of them, the first by ``order[start:]``."""
-    alive = int((rank > -torch.inf).sum())
+def _best(where: str, rank: Tensor, keep: int, places: Callable[[Tensor], Tensor]) -> Tensor:
+    """Mark the ``keep`` largest; of those equal to the smallest of them, the first by ``places`` of their indices."""
+    alive = int((rank > -torch.inf).count_nonzero())
     if keep > alive:
         raise InputError(f"keep: got {keep} weights of {where}, allowed are at most {alive}, those alive")
     if keep == 0:
         return torch.zeros_like(rank, dtype=torch.bool)
     threshold = torch.kthvalue(rank, rank.numel() - keep + 1).values
     chosen = rank > threshold
-    equal = (rank == threshold).nonzero().squeeze(1)
-    wanted = keep - int(chosen.sum())
-    if wanted < len(equal):
-        equal = equal[order().to(rank.device)[start + equal].argsort()[:wanted]]
-    chosen[equal] = True
+    tied = (rank == threshold).nonzero().squeeze(1)
+    wanted = keep - int(chosen.count_nonzero())
+    if wanted < len(tied):
+        tied = tied[places(tied.cpu()).argsort()[:wanted].to(tied.device)]
+    chosen[tied] = True
     return chosen

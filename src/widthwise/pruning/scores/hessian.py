@@ -52,8 +52,8 @@ def grasp(
         data: ``(x, y)`` or an iterable of such batches, gone through twice.
         loss: ``loss(output, y)``, a mean over the batch.
         temperature: divides the outputs before the loss.
-        route: of the Hessian-vector product: ``"double_backward"``, or ``"forward_over_reverse"``, which keeps no
-            graph of the gradient but needs a forward-mode derivative of every operation in the model.
+        route: of the Hessian-vector product: ``"double_backward"``, or ``"forward_over_reverse"``, which serves where
+            an operation has no second derivative but a forward-mode one.
 
     Raises:
         InputError: as :func:`widthwise.pruning.scores.snip`, for a temperature that is not above 0, or for a route
