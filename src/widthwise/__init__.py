@@ -10,13 +10,15 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from widthwise import activations, data, duals, kernels, models, pruning
+from widthwise import activations, data, duals, init, kernels, meanfield, models, pruning, scaling
 from widthwise._version import __version__
 from widthwise.checkpoint import load, save
 from widthwise.comparison import Comparison, compare
 from widthwise.errors import CollapseError, CollapseWarning, DataError, InputError, InputTypeError
 from widthwise.masks import Mask, prunable
+from widthwise.meanfield import edge_of_chaos
 from widthwise.pruning import critical_sparsity, prune, register_score, scores
+from widthwise.pruning.rescale import rescale
 from widthwise.stabilize import stabilize
 from widthwise.training import TrainConfig
 from widthwise.widening import widen
@@ -41,15 +43,20 @@ __all__ = [
     "critical_sparsity",
     "data",
     "duals",
+    "edge_of_chaos",
+    "init",
     "kernels",
     "load",
+    "meanfield",
     "models",
     "prunable",
     "prune",
     "pruning",
     "register_score",
     "report",
+    "rescale",
     "save",
+    "scaling",
     "scores",
     "stabilize",
     "widen",

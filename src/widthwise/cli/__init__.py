@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from widthwise._version import __version__
-from widthwise.cli import compare, data
+from widthwise.cli import compare, data, prune
 
 __all__ = ["app", "main"]
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("compare")(compare.compare_command)
+app.command("prune")(prune.prune_command)
 app.command("data")(data.data_command)
 
 

@@ -79,7 +79,8 @@ def compare_command(
         Path,
         typer.Option(
             "--out",
-            help="Folder for report.html, results.sqlite and model.safetensors. What is found there is not run again.",
+            help="Folder for report.html, results.sqlite, model.safetensors, plots and tables. What is found there is "
+            "not run again.",
             rich_help_panel="Machine",
         ),
     ] = Path("widthwise-out"),
@@ -97,8 +98,7 @@ def compare_command(
     `widthwise compare --data concrete.csv --target strength --base-width 2`.
     """
     from widthwise.comparison.run import compare
-    from widthwise.report import write
-    from widthwise.report.table import rich_table
+    from widthwise.report import rich_table, write_folder
     from widthwise.training import TrainConfig
 
     train = TrainConfig(epochs, batch_size, lr, momentum, weight_decay, schedule)
@@ -120,8 +120,9 @@ def compare_command(
             jobs=jobs,
             watch=watch,
         )
-    write(found, to / "report.html")
+    files = (*write_folder(found, to), to / "results.sqlite", to / "model.safetensors")
     out.print(rich_table(found))
     for sentence in found.findings:
-        out.print(f"• {sentence}", highlight=False)
-    out.print(f"\n{to / 'report.html'}\n{to / 'results.sqlite'}\n{to / 'model.safetensors'}", highlight=False)
+        out.print(f"• {sentence}", highlight=False, markup=False)
+    for file in files:
+        out.print(str(file), highlight=False, markup=False, soft_wrap=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from widthwise._tensorfile import read_tensors
 from widthwise.comparison.group import NET, Workplace
@@ -15,6 +16,7 @@ from widthwise.comparison.nets import make
 from widthwise.comparison.plan import Plan, Run
 from widthwise.comparison.result import Row
 from widthwise.data import Splits
+from widthwise.errors import DataError
 from widthwise.masks import Mask
 from widthwise.models import recipe_of
 from widthwise.models.registry import Recipe, build
@@ -35,15 +37,33 @@ def load_winner(
         place: where the trained networks lie.
     """
     mine = [
-        (result["validation"], run)
-        for run, result in results
-        if (run.method, run.width) == (best.method, best.width) and place.net(run).exists()
+        (_or_worst(result["validation"]), run) for run, result in results if _kind(run) == (best.method, best.width)
     ]
-    _, run = max(mine, key=lambda pair: -math.inf if pair[0] is None else pair[0])
+    mine.sort(key=lambda pair: pair[0], reverse=True)
+    run, state = _kept([run for _, run in mine], place)
     model = make(run, plan.architecture.build, splits.train).model
-    model.load_state_dict(read_tensors(place.net(run), *NET, {})[1])
+    model.load_state_dict(state)
     recipe = recipe_of(model)
     return model.eval() if recipe is None else _taking_raw_inputs(model, recipe, splits).eval()
+
+
+def _kind(run: Run) -> tuple[str, int]:
+    return run.method, run.width
+
+
+def _or_worst(validation: float | None) -> float:
+    return -math.inf if validation is None else float(validation)
+
+
+def _kept(runs: Sequence[Run], place: Workplace) -> tuple[Run, dict[str, Tensor]]:
+    """The first network whose file can be read."""
+    for run in runs:
+        with suppress(DataError):
+            return run, read_tensors(place.net(run), *NET, {})[1]
+    raise DataError(
+        f"{place.folder / 'nets'}: the best network's weights are missing or damaged although its result is stored; "
+        f"remove {place.store} to train again, or choose another output folder"
+    )
 
 
 def _taking_raw_inputs(model: nn.Module, recipe: Recipe, splits: Splits) -> nn.Module:

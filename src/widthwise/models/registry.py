@@ -11,7 +11,7 @@ from torch import nn
 
 from widthwise.errors import check_choice
 
-__all__ = ["Recipe", "build", "builtin", "forget", "names", "recipe_of"]
+__all__ = ["Recipe", "build", "builder", "builtin", "forget", "names", "recipe_of"]
 
 P = ParamSpec("P")
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
@@ -31,18 +31,18 @@ class Recipe:
     arguments: Mapping[str, object] = field(default_factory=dict)
 
 
-def builtin(builder: Callable[P, nn.Module]) -> Callable[P, nn.Module]:
+def builtin(function: Callable[P, nn.Module]) -> Callable[P, nn.Module]:
     """Register a function that builds a model from keyword arguments that are JSON values."""
 
-    @functools.wraps(builder)
+    @functools.wraps(function)
     def remembering(*args: P.args, **kwargs: P.kwargs) -> nn.Module:
-        model = builder(*args, **kwargs)
-        names_of_args = builder.__code__.co_varnames[: len(args)]
-        recipe = Recipe(builder.__name__, {**dict(zip(names_of_args, args, strict=True)), **kwargs})
+        model = function(*args, **kwargs)
+        names_of_args = function.__code__.co_varnames[: len(args)]
+        recipe = Recipe(function.__name__, {**dict(zip(names_of_args, args, strict=True)), **kwargs})
         object.__setattr__(model, _ATTRIBUTE, recipe)
         return model
 
-    _BUILDERS[builder.__name__] = remembering
+    _BUILDERS[function.__name__] = remembering
     return remembering
 
 
@@ -51,14 +51,22 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_BUILDERS))
 
 
+def builder(name: str) -> Callable[..., nn.Module]:
+    """The function that builds the model of a name.
+
+    Raises:
+        InputError: if the name is unknown; the message lists the known ones.
+    """
+    return _BUILDERS[check_choice("model", name, _BUILDERS)]
+
+
 def build(recipe: Recipe) -> nn.Module:
     """Build a model from its recipe, freshly initialised.
 
     Raises:
         InputError: if the name is unknown or an argument is not allowed.
     """
-    check_choice("model", recipe.name, _BUILDERS)
-    return _BUILDERS[recipe.name](**recipe.arguments)
+    return builder(recipe.name)(**recipe.arguments)
 
 
 def recipe_of(model: nn.Module) -> Recipe | None:
