@@ -33,7 +33,7 @@ def mask_figure(mask: Mask) -> Figure:
     bars.set(xlabel="fraction of weights kept", xscale="log" if _spread(mask) > 20 else "linear")
     bars.set_yticks(places, [layer.name for layer in layers], fontsize=7)
     bars.invert_yaxis()
-    image = units.imshow(strips, aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
+    image = units.imshow(strips.numpy(), aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
     units.set(xlabel="output units, first to last", xticks=[])
     figure.colorbar(image, ax=units, label="fraction kept")
     figure.suptitle(f"{mask.kept:,} of {mask.total:,} weights live, sparsity {mask.sparsity:.2%}", fontsize=10)

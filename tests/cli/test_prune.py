@@ -1,0 +1,90 @@
+"""``widthwise prune`` as a user meets it."""
+
+from __future__ import annotations
+
+import warnings
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+import widthwise as ww
+from widthwise.cli import app
+from widthwise.errors import InputError
+from widthwise.models.named import from_name
+from widthwise.report.mask import mask_figure
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, ["prune", *(str(a) for a in arguments)])
+
+
+def own_network(width: int = 4) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+
+def no_network() -> str:
+    return "nothing"
+
+
+@pytest.mark.parametrize("method", ["snip", "magnitude", "random", "synflow", "grasp"])
+def test_it_writes_a_mask_a_model_a_table_and_a_picture(tmp_path, method):
+    result = run("mlp", "--set", "width=50", "--sparsity", "0.9", "--method", method, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    mask = ww.Mask.load(tmp_path / "mask.safetensors")
+    assert (mask.kept, mask.total) == (370, 3700)
+    model = ww.load(tmp_path / "model.safetensors")
+    assert ww.Mask.of(model) == mask
+    assert sum(int(p.count_nonzero()) for p in ww.prunable(model).values()) == 370
+    assert "hidden1.weight" in (tmp_path / "layers.txt").read_text()
+    assert ElementTree.parse(tmp_path / "mask.svg").getroot().tag.endswith("svg")
+
+
+def test_ones_own_factory_a_budget_and_rescaling(tmp_path):
+    name = f"{__name__}:own_network"
+    result = run(name, "--set", "width=9", "--budget", 100, "--rescale", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert ww.Mask.load(tmp_path / "mask.safetensors").kept == 100
+    assert "rule" in result.output
+    assert torch.isfinite(ww.load(tmp_path / "model.safetensors", own_network(9))(torch.randn(2, 64))).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["mpl"], "did you mean 'mlp'"),
+        (["mlp", "--set", "wide=3"], "width"),
+        (["mlp", "--set", "width"], "name=value"),
+        (["mlp", "--sparsity", "1"], "sparsity: got 1"),
+        (["mlp", "--method", "snipp"], "snip"),
+        (["mlp", "--sparsity", "0.9999"], "critical sparsity"),
+        (["nowhere.module:factory"], "cannot be imported"),
+        ([f"{__name__}:no_network"], "returned a str"),
+        ([f"{__name__}:own_network", "--set", "width=zero"], "cannot be built"),
+    ],
+)
+def test_errors_are_one_line_and_nothing_is_written(tmp_path, arguments, said):
+    result = run(*arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_built_in_networks_are_sized_to_the_data():
+    assert from_name("vanilla_cnn", {"depth": 3}, shape=(1, 8, 8), outputs=7)(torch.zeros(2, 1, 8, 8)).shape == (2, 7)
+    assert from_name("mlp", shape=(3, 2, 2), outputs=4)(torch.zeros(2, 3, 2, 2)).shape == (2, 4)
+    with pytest.raises(InputError, match="allowed are .*activation"):
+        from_name("mlp", {"activations": "relu"})
+
+
+def test_a_picture_of_many_layers_some_of_them_dead():
+    mask = ww.Mask({f"layer{i}": torch.rand(30 + 7 * i, 20) < 0.1 * (i != 3) for i in range(12)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = mask_figure(mask)
+    bars, units = figure.axes[:2]
+    assert [text.get_text() for text in bars.texts] == ["dead"]
+    assert units.images[0].get_array().shape == (12, 100)
