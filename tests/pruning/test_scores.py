@@ -114,6 +114,24 @@ def test_grasp_with_the_whole_hessian(name):
         torch.testing.assert_close(flat(scores.grasp(model, batch(), loss, route=route)), expected)
 
 
+class Dotted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(2, 12), nn.Linear(4, 3)
+
+    def forward(self, x):
+        mixed = functional.scaled_dot_product_attention(*self.enter(x.unflatten(1, (3, 2))).chunk(3, -1))
+        return self.leave(mixed.mean(1))
+
+
+def test_grasp_through_fused_attention():
+    """Whose fused kernels have no second derivative; the routes share nothing but the gradient."""
+    model = Dotted().double()
+    first, second = (scores.grasp(model, batch(), loss, route=r) for r in ("double_backward", "forward_over_reverse"))
+    torch.testing.assert_close(flat(first), flat(second))
+    assert flat(first).abs().max() > 0
+
+
 def test_grasp_says_when_there_is_no_forward_derivative():
     model = nn.Sequential(nn.Linear(6, 4), nn.SiLU(), nn.Linear(4, 3)).double()
     with pytest.raises(

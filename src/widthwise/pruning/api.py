@@ -82,9 +82,10 @@ def prune(
         on_collapse=check_choice("on_collapse", on_collapse, ("raise", "warn", "allow")),
     )
     inner = unwrapped(model)
-    data = repeatable(data) if examples_per_class is None else _pick(inner, data, examples_per_class)
-    mask = _search(inner, plan, data, loss)
-    _check_paths(inner, mask, data, plan)
+    with _seeded(inner, plan.seed):
+        data = repeatable(data) if examples_per_class is None else _pick(inner, data, examples_per_class)
+        mask = _search(inner, plan, data, loss)
+        _check_paths(inner, mask, data, plan)
     return mask.apply(inner)
 
 
@@ -105,7 +106,7 @@ def _search(model: nn.Module, plan: _Plan, data: Data | None, loss: Loss | None)
     if plan.keep > alive.kept:
         raise InputError(f"budget: got {plan.keep}, allowed are at most {alive.kept}, the weights of the mask in force")
     counts = exponential_schedule(alive.kept, plan.keep, plan.rounds)
-    with _seeded(weights, plan.seed), _restored(weights if len(counts) > 1 else {}):
+    with _restored(weights if len(counts) > 1 else {}):
         for keep in counts:
             scores = _checked(plan.method, plan.method.score(model, data, loss), weights)
             chosen = _agreed(_select(scores, alive, keep, plan))
@@ -185,9 +186,9 @@ def _agreed(mask: Mask) -> Mask:
 
 
 @contextmanager
-def _seeded(weights: Mapping[str, Tensor], seed: int) -> Iterator[None]:
+def _seeded(model: nn.Module, seed: int) -> Iterator[None]:
     """Seed the generators of the CPU and of the model's devices, and put them back."""
-    devices = sorted({weight.get_device() for weight in weights.values() if weight.is_cuda})
+    devices = sorted({parameter.get_device() for parameter in model.parameters() if parameter.is_cuda})
     with torch.random.fork_rng(devices):
         torch.default_generator.manual_seed(seed)
         for device in devices:
