@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as nnf
 
-from widthwise.activations import closed_forms
+from widthwise.activations import closed_forms, functions
 from widthwise.activations.base import Activation, Bound, Pointwise, affine
 from widthwise.errors import InputError, check_integer, check_number
 
@@ -20,12 +19,14 @@ __all__ = ["FAMILIES", "FUNCTIONS"]
 
 def linear() -> Activation:
     """The identity."""
-    return Activation("linear", _identity, torch.ones_like, closed_form=closed_forms.LINEAR, build=nn.Identity)
+    return Activation("linear", functions.identity, torch.ones_like, closed_form=closed_forms.LINEAR, build=nn.Identity)
 
 
 def relu() -> Activation:
     """max(x, 0)."""
-    return Activation("relu", torch.relu, _step, (0.0,), closed_form=closed_forms.abrelu(0.0, 1.0), build=nn.ReLU)
+    return Activation(
+        "relu", torch.relu, functions.step, (0.0,), closed_form=closed_forms.abrelu(0.0, 1.0), build=nn.ReLU
+    )
 
 
 def abrelu(a: float, b: float) -> Activation:
@@ -33,8 +34,8 @@ def abrelu(a: float, b: float) -> Activation:
     a, b = check_number("a", a), check_number("b", b)
     return Activation(
         f"abrelu({_number(a)},{_number(b)})",
-        Bound(_abrelu, (a, b)),
-        Bound(_abrelu_derivative, (a, b)),
+        Bound(functions.abrelu, (a, b)),
+        Bound(functions.abrelu_derivative, (a, b)),
         (0.0,) if a != b else (),
         closed_form=closed_forms.abrelu(a, b),
     )
@@ -77,17 +78,17 @@ def selu() -> Activation:
 
 def gelu() -> Activation:
     """Phi(x) x, with Phi the normal distribution function."""
-    return Activation("gelu", nnf.gelu, _gelu_derivative, closed_form=closed_forms.GELU, build=nn.GELU)
+    return Activation("gelu", nnf.gelu, functions.gelu_derivative, closed_form=closed_forms.GELU, build=nn.GELU)
 
 
 def gelu_tanh() -> Activation:
     """GELU by its tanh approximation."""
-    return Activation("gelu_tanh", _gelu_tanh, build=partial(nn.GELU, "tanh"))
+    return Activation("gelu_tanh", functions.gelu_tanh, build=partial(nn.GELU, "tanh"))
 
 
 def silu() -> Activation:
     """sigmoid(x) x, also called swish."""
-    return Activation("silu", nnf.silu, _silu_derivative, build=nn.SiLU)
+    return Activation("silu", nnf.silu, functions.silu_derivative, build=nn.SiLU)
 
 
 def mish() -> Activation:
@@ -99,17 +100,19 @@ def softplus(beta: float = 1.0) -> Activation:
     """log(1 + exp(beta x)) / beta."""
     beta = check_number("beta", beta, low=0.0, low_open=True)
     name = _label("softplus", beta, 1.0)
-    return Activation(name, Bound(_softplus, (beta,)), Bound(_sigmoid, (beta,)), build=partial(nn.Softplus, beta))
+    return Activation(
+        name, Bound(functions.softplus, (beta,)), Bound(functions.sigmoid, (beta,)), build=partial(nn.Softplus, beta)
+    )
 
 
 def tanh() -> Activation:
     """The hyperbolic tangent."""
-    return Activation("tanh", torch.tanh, _tanh_derivative, build=nn.Tanh)
+    return Activation("tanh", torch.tanh, functions.tanh_derivative, build=nn.Tanh)
 
 
 def sigmoid() -> Activation:
     """1 / (1 + exp(-x))."""
-    return Activation("sigmoid", torch.sigmoid, _sigmoid_derivative, build=nn.Sigmoid)
+    return Activation("sigmoid", torch.sigmoid, functions.sigmoid_derivative, build=nn.Sigmoid)
 
 
 def logsigmoid() -> Activation:
@@ -129,7 +132,7 @@ def tanhshrink() -> Activation:
 
 def erf(k: float = 1.0) -> Activation:
     """The error function of k x."""
-    return _inner("erf", Activation("erf", torch.erf, _erf_derivative, closed_form=closed_forms.ERF), k)
+    return _inner("erf", Activation("erf", torch.erf, functions.erf_derivative, closed_form=closed_forms.ERF), k)
 
 
 def sin(k: float = 1.0) -> Activation:
@@ -139,12 +142,16 @@ def sin(k: float = 1.0) -> Activation:
 
 def cos(k: float = 1.0) -> Activation:
     """The cosine of k x."""
-    return _inner("cos", Activation("cos", torch.cos, _minus_sin, closed_form=closed_forms.COS), k)
+    return _inner("cos", Activation("cos", torch.cos, functions.minus_sin, closed_form=closed_forms.COS), k)
 
 
 def sincos(k: float = 1.0) -> Activation:
     """sin(k x) + cos(k x), whose dual is a Gaussian (RBF) kernel."""
-    return _inner("sincos", Activation("sincos", _sincos, _sincos_derivative, closed_form=closed_forms.SINCOS), k)
+    return _inner(
+        "sincos",
+        Activation("sincos", functions.sincos, functions.sincos_derivative, closed_form=closed_forms.SINCOS),
+        k,
+    )
 
 
 def exp(k: float = 1.0) -> Activation:
@@ -155,7 +162,9 @@ def exp(k: float = 1.0) -> Activation:
 def gaussian(k: float = 1.0) -> Activation:
     """exp(-(k x)^2)."""
     return _inner(
-        "gaussian", Activation("gaussian", _gaussian, _gaussian_derivative, closed_form=closed_forms.GAUSSIAN), k
+        "gaussian",
+        Activation("gaussian", functions.gaussian, functions.gaussian_derivative, closed_form=closed_forms.GAUSSIAN),
+        k,
     )
 
 
@@ -195,7 +204,7 @@ def hardshrink(threshold: float = 0.5) -> Activation:
 
 def step() -> Activation:
     """1 for x > 0, else 0."""
-    return Activation("step", _step, torch.zeros_like, jumps=(0.0,), closed_form=closed_forms.STEP)
+    return Activation("step", functions.step, torch.zeros_like, jumps=(0.0,), closed_form=closed_forms.STEP)
 
 
 def sign() -> Activation:
@@ -207,7 +216,9 @@ def monomial(degree: float) -> Activation:
     """x^degree."""
     k = check_integer("degree", int(degree) if float(degree).is_integer() else degree, low=0, high=50)
     form = closed_forms.monomial(k)
-    return Activation(f"monomial({k})", Bound(torch.pow, (k,)), Bound(_power_derivative, (k,)), closed_form=form)
+    return Activation(
+        f"monomial({k})", Bound(torch.pow, (k,)), Bound(functions.power_derivative, (k,)), closed_form=form
+    )
 
 
 def square() -> Activation:
@@ -259,77 +270,3 @@ def _label(family: str, value: float, default: float) -> str:
 
 def _inner(family: str, base: Activation, k: float) -> Activation:
     return base if k == 1 else replace(affine(base, inner=k), name=f"{family}({_number(k)})")
-
-
-def _identity(x: Tensor) -> Tensor:
-    return x
-
-
-def _step(x: Tensor) -> Tensor:
-    return (x > 0).to(x.dtype)
-
-
-def _abrelu(x: Tensor, a: float, b: float) -> Tensor:
-    return torch.where(x > 0, b * x, a * x)
-
-
-def _abrelu_derivative(x: Tensor, a: float, b: float) -> Tensor:
-    return torch.where(x > 0, torch.full_like(x, b), torch.full_like(x, a))
-
-
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return nnf.gelu(x, approximate="tanh")
-
-
-def _softplus(x: Tensor, beta: float) -> Tensor:
-    # PyTorch's own switches to x beyond a threshold, a kink of 2e-9 / beta.
-    return torch.logaddexp(beta * x, torch.zeros_like(x)) / beta
-
-
-def _gelu_derivative(x: Tensor) -> Tensor:
-    below: Tensor = torch.special.ndtr(x)
-    return below + x * torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
-
-
-def _silu_derivative(x: Tensor) -> Tensor:
-    return torch.sigmoid(x) * (1 + x * torch.sigmoid(-x))
-
-
-def _tanh_derivative(x: Tensor) -> Tensor:
-    return 1 - torch.tanh(x).square()
-
-
-def _sigmoid_derivative(x: Tensor) -> Tensor:
-    return torch.sigmoid(x) * torch.sigmoid(-x)
-
-
-def _sigmoid(x: Tensor, beta: float) -> Tensor:
-    return torch.sigmoid(beta * x)
-
-
-def _erf_derivative(x: Tensor) -> Tensor:
-    return 2 / math.sqrt(math.pi) * torch.exp(-x.square())
-
-
-def _minus_sin(x: Tensor) -> Tensor:
-    return -torch.sin(x)
-
-
-def _sincos(x: Tensor) -> Tensor:
-    return torch.sin(x) + torch.cos(x)
-
-
-def _sincos_derivative(x: Tensor) -> Tensor:
-    return torch.cos(x) - torch.sin(x)
-
-
-def _gaussian(x: Tensor) -> Tensor:
-    return torch.exp(-x.square())
-
-
-def _gaussian_derivative(x: Tensor) -> Tensor:
-    return -2 * x * torch.exp(-x.square())
-
-
-def _power_derivative(x: Tensor, k: int) -> Tensor:
-    return k * torch.pow(x, k - 1) if k else torch.zeros_like(x)

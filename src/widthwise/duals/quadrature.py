@@ -20,8 +20,8 @@ ORDER = 16
 """Gauss-Legendre points a panel."""
 REACHES = (16.0, 38.0)
 """Half-widths tried, in standard deviations: beyond 38 the normal density underflows."""
-PANELS = 16
-"""Panels on each side of 0 at first."""
+WIDTH = 1.0
+"""Of a panel at first, in standard deviations; cut in two it resolves Hermite polynomials of degree 2000."""
 REFINEMENTS = (1, 2, 4, 8, 16)
 """How many parts each panel is cut into, in turn."""
 CONVERGED = 1e-14
@@ -104,7 +104,7 @@ def resolve(integrand: Integrand, q: Tensor) -> Grid:
     if escaped or not error < ROUGH:
         raise InputError(
             f"activation: E[phi(x)^2] of {integrand.name} does not converge for x normal of variance "
-            f"{float(q.max()):.4g}; allowed is an activation with a finite second moment"
+            f"{float(q.detach().max()):.4g}; allowed is an activation with a finite second moment"
         )
     nodes, weights = _grid(integrand.kinks, q, parts, reach)
     return Grid(nodes, weights, error)
@@ -150,10 +150,13 @@ def _legendre() -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _edges(q: Tensor, parts: int, reach: float) -> Tensor:
     """Even panels, halved again and again towards 0 until the largest variance is resolved there, then cut."""
-    width = reach / PANELS
     steepest = math.sqrt(float(q.detach().max())) if q.numel() else 0.0
-    halvings = max(0, math.ceil(math.log2(max(steepest * width, 1.0)))) + 1
-    right = [0.0, *(width / 2**j for j in range(halvings, 0, -1)), *(width * (1 + j) for j in range(PANELS))]
+    halvings = max(0, math.ceil(math.log2(max(steepest * WIDTH, 1.0)))) + 1
+    right = [
+        0.0,
+        *(WIDTH / 2**j for j in range(halvings, 0, -1)),
+        *(WIDTH * (1 + j) for j in range(round(reach / WIDTH))),
+    ]
     coarse = torch.tensor([-edge for edge in reversed(right[1:])] + right, dtype=q.dtype, device=q.device)
     shares = torch.arange(parts, dtype=q.dtype, device=q.device) / parts
     fine = coarse[:-1, None] + (coarse[1:] - coarse[:-1])[:, None] * shares

@@ -95,7 +95,8 @@ def kinks_of(activation: Activation) -> Spline:
     for before, knot, after in zip(edges, edges[1:], edges[2:], strict=False):
         left = _derivatives(activation.phi, knot, -min(REACH, (knot - before) / 2))
         right = _derivatives(activation.phi, knot, min(REACH, (after - knot) / 2))
-        jumps = [jump if abs(jump) > noise else 0.0 for jump, noise in zip((right - left).tolist(), NOISE, strict=True)]
+        change = zip((right - left).tolist(), NOISE, strict=True)
+        jumps = [jump if noise < abs(jump) < math.inf else 0.0 for jump, noise in change]
         while jumps and not jumps[-1]:
             jumps.pop()
         if jumps:
