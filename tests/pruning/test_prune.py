@@ -310,6 +310,7 @@ def test_bad_scores_of_users_are_refused(model, score, error, message):
         ({"sparsity": 0.5, "scope": "local"}, InputError, "scope: got 'local', allowed are balanced, erk"),
         ({"sparsity": 0.5, "rounds": 0}, InputError, "rounds: got 0"),
         ({"sparsity": 0.5, "seed": -1}, InputError, "seed"),
+        ({"sparsity": 0.5, "seed": 2**64}, InputError, "seed"),
         ({"sparsity": 0.5, "on_collapse": "ignore"}, InputError, "got 'ignore', allowed are allow, raise, warn"),
         ({"sparsity": 0.5, "examples_per_class": 0}, InputError, "examples_per_class"),
         ({"sparsity": 0.5, "data": None}, InputError, "data: got None, but method 'snip' needs"),

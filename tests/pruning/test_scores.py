@@ -164,7 +164,16 @@ def test_batches_add_up_to_the_whole(name, method):
     x, y = batch()
     parts = [(x[:3], y[:3]), (x[3:4], y[3:4]), (x[4:], y[4:])]
     score = getattr(scores, method)
-    torch.testing.assert_close(flat(score(model, parts, loss)), flat(score(model, (x, y), loss)))
+    whole = flat(score(model, (x, y), loss))
+    torch.testing.assert_close(flat(score(model, parts, loss)), whole)
+    torch.testing.assert_close(flat(score(model, iter(parts), loss)), whole)
+
+
+def test_half_precision_does_not_overflow_over_many_examples():
+    model = nn.Linear(2, 1, bias=False).to(torch.float16)
+    x = torch.full((3000, 2), 30.0, dtype=torch.float16)
+    found = scores.snip(model, (x, None), lambda output, y: output.float().mean())["weight"]
+    torch.testing.assert_close(found, 30 * model.weight.detach().abs(), rtol=1e-2, atol=0)
 
 
 def test_obd_is_exact_for_a_diagonal_hessian():

@@ -78,7 +78,7 @@ def prune(
         keep=target_count(sum(weight.numel() for weight in prunable(model).values()), sparsity, budget),
         scope=check_choice("scope", scope, SCOPES),
         rounds=check_integer("rounds", known.rounds if rounds is None else rounds, 1),
-        seed=check_integer("seed", seed),
+        seed=check_integer("seed", seed, 0, 2**63 - 1),
         on_collapse=check_choice("on_collapse", on_collapse, ("raise", "warn", "allow")),
     )
     inner = unwrapped(model)

@@ -28,7 +28,7 @@ __all__ = ["PathCount", "example_input", "flow", "leaves"]
 
 _ACTIVATION = (
     "relu|relu6|leaky_relu|prelu|rrelu|elu|selu|celu|gelu|silu|mish|softplus|softsign|tanhshrink|hardtanh|hardswish|"
-    "hardsigmoid|hardshrink|softshrink|threshold|logsigmoid|sigmoid|tanh|(special_)?erf|clamp(_min|_max)?"
+    "hardsigmoid|hardshrink|softshrink|_?threshold|logsigmoid|sigmoid|tanh|(special_)?erf|clamp(_min|_max)?"
 )
 _NORMALISATION = "(batch|layer|group|instance|rms|local_response)_norm|normalize"
 _DROPOUT = "dropout[123]?d?|(feature_)?(alpha_)?dropout"

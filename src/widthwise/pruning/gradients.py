@@ -132,10 +132,12 @@ def mean_over(batches: Batches, per_batch: Callable[[Tensor, Any], Sequence[Tens
     total: list[Tensor] = []
     examples = 0
     for x, y in batches:
-        parts = [part.detach() * len(x) for part in per_batch(x, y)]
-        total = [kept.add_(part) for kept, part in zip(total, parts, strict=True)] if total else parts
         examples += len(x)
-    return [part.div_(examples) for part in total]
+        parts = [part.detach() for part in per_batch(x, y)]
+        total = total or [part.clone() for part in parts]
+        for mean, part in zip(total, parts, strict=True):
+            mean.lerp_(part, len(x) / examples)
+    return total
 
 
 def mean_gradient(model: nn.Module, batches: Batches, loss: Loss) -> dict[str, Tensor]:

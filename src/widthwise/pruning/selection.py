@@ -66,7 +66,7 @@ def random_masks(shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int],
 
 def tie_order(total: int, seed: int) -> Tensor:
     """A permutation of ``0 .. total - 1`` drawn on the CPU: the places of so many equals, lowest first."""
-    check_integer("seed", seed)
+    check_integer("seed", seed, 0, 2**63 - 1)
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))
 
 

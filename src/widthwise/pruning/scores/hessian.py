@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from widthwise.errors import InputError, check_choice, check_integer, check_number
-from widthwise.pruning.batches import Data
+from widthwise.pruning.batches import Data, repeatable
 from widthwise.pruning.gradients import (
     Loss,
     as_found,
@@ -59,7 +59,7 @@ def grasp(
         InputError: as :func:`widthwise.pruning.scores.snip`, for a temperature that is not above 0, or for a route
             that is unknown or that an operation of the model does not support.
     """
-    batches, loss = batches_for("grasp", model, data, loss)
+    batches, loss = batches_for("grasp", model, repeatable(data), loss)
     check_number("temperature", temperature, 0, low_open=True)
     check_choice("route", route, ("double_backward", "forward_over_reverse"))
 
