@@ -1,8 +1,8 @@
 """Training the default digits family together, against the same networks one after another.
 
 The family is that of `widthwise compare`: the dense baseline, and at each of five widths dense, sparse, magnitude and
-SNIP networks, five seeds each: 105 networks. One after another means PyTorch's own modules, autograd and SGD, masks kept
-by the package's own hook. Both train the same networks on the same batches; the result is checked to be the same.
+SNIP networks, five seeds each: 105 networks. One after another means PyTorch's own modules, autograd and SGD, masks
+kept by the package's own hook. Both train the same networks on the same batches, to the same result, which is checked.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import argparse
 import copy
 
 import torch
+from _timing import header, interleaved, ratio
 from torch.nn import functional
 
-from _timing import header, interleaved, ratio
 from widthwise import data
 from widthwise.comparison.nets import Net, make
 from widthwise.comparison.plan import Plan, Run
@@ -25,12 +25,14 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def together(nets: list[Net], runs: list[Run], pair: Pair, config: TrainConfig) -> Family:
+    """Train all networks as one computation."""
     family = Family([net.model for net in nets], [net.pruned for net in nets])
     train(family, pair, config, objective_for("classification"), seeds=[run.seed for run in runs])
     return family
 
 
 def one_by_one(nets: list[Net], runs: list[Run], pair: Pair, config: TrainConfig) -> list[torch.nn.Module]:
+    """Train the same networks as PyTorch users do, one after another."""
     x, y = pair
     models = [copy.deepcopy(net.model) for net in nets]
     for model, run in zip(models, runs, strict=True):
@@ -44,6 +46,7 @@ def one_by_one(nets: list[Net], runs: list[Run], pair: Pair, config: TrainConfig
 
 
 def main() -> None:
+    """Time both on every width, interleaved, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=3, help="epochs a round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -72,6 +75,7 @@ def main() -> None:
 
 
 def check_same(nets: list[Net], runs: list[Run], pair: Pair, config: TrainConfig) -> None:
+    """Raise if the two ways end at different weights."""
     family = together(nets, runs, pair, config)
     for i, model in enumerate(one_by_one(nets, runs, pair, config)):
         for name, parameter in model.named_parameters():

@@ -23,10 +23,12 @@ class SmallConvNet(nn.Module):
         self.head = nn.Linear(4 * width, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map images ``(n, 1, 8, 8)`` to logits ``(n, 10)``."""
         return self.head(self.mix(self.features(x)).flatten(1))
 
 
 def digits() -> DataLoader:
+    """Handwritten digits, as a loader of your own would give them."""
     raw = load_digits()
     x = torch.tensor(raw.images, dtype=torch.float32).unsqueeze(1) / 16 - 0.3
     return DataLoader(TensorDataset(x, torch.tensor(raw.target)), batch_size=64, shuffle=True)
