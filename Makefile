@@ -10,7 +10,7 @@ demo: $(VENV)/.ready  ## set up and run the main job on handwritten digits
 	$(BIN)/widthwise compare --out $(OUT)
 
 test: $(VENV)/.dev  ## set up and run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto  # a process a core, one thread each
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
