@@ -28,9 +28,9 @@ def test_the_loss_is_what_a_simulation_finds(method):
 
 
 def test_descent_beats_every_other_way():
-    losses = {method: compress(W, A, M, "relu", method=method).loss for method in METHODS}
-    assert min(losses, key=losses.__getitem__) == "optimal"
-    small = compress(W, A, M, "relu")
+    losses = {method: compress(W, A, M, "relu", method=method).loss for method in METHODS if method != "optimal"}
+    small = compress(W, A, M, "relu", restarts=2, iterations=40)
+    assert small.loss < min(losses.values())
     assert small.loss < small.start_loss <= losses["etf"] * (1 + 1e-4)
 
 

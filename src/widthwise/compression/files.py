@@ -1,0 +1,155 @@
+"""Compress one block of a network that is only a file of weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from matplotlib.figure import Figure
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from widthwise._atomic import atomic_path, write_text
+from widthwise.activations import get
+from widthwise.compression.baselines import BASELINES
+from widthwise.compression.model import compress_model
+from widthwise.compression.report import CompressionReport
+from widthwise.errors import DataError, InputError, check_choice, check_finite, check_integer
+
+__all__ = ["compress_file"]
+
+StrPath = str | os.PathLike[str]
+_WEIGHT = ".weight"
+_MASK = "mask:"
+
+
+def compress_file(
+    path: StrPath,
+    layer: str,
+    M: int,
+    out: StrPath,
+    *,
+    second: str | None = None,
+    activation: str = "relu",
+    data: Tensor | None = None,
+    iterations: int = 50,
+    seed: int = 0,
+) -> dict[str, CompressionReport]:
+    """Compress the block that starts with ``layer``, by the best method and by every baseline.
+
+    Writes into ``out``: ``model.safetensors`` (the file with the block replaced by the best method's), ``report.json``
+    and ``curve.svg`` (error against M, one line a method).
+
+    Args:
+        path: a safetensors file of a ``state_dict``.
+        layer: name of the first layer, with or without ``.weight``.
+        M: hidden units wanted.
+        out: folder, made if it does not exist.
+        second: name of the second layer; the next one that fits by default.
+        activation: between them.
+        data: inputs of the first layer, shape (n, d); standard normal ones by default.
+        iterations: at most so many steps of descent.
+        seed: of everything random.
+
+    Returns:
+        A report for each method, the best one's under ``"optimal"``.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+        InputError: if a layer is missing, the second does not fit, or the file holds a mask; and for everything
+            :func:`~widthwise.compression.compress_model` refuses.
+        OSError: if the folder cannot be written.
+    """
+    tensors = _read(path)
+    first = _named(tensors, layer, "layer")
+    last = _named(tensors, second, "second") if second is not None else _following(tensors, first)
+    ends = _linear(tensors, first), _linear(tensors, last)
+    if ends[0].out_features != ends[1].in_features:
+        raise InputError(
+            f"second: got {last} with {ends[1].in_features} inputs, allowed is a layer with as many as {first} gives, "
+            f"{ends[0].out_features}"
+        )
+    check_integer("M", M, 1, ends[0].out_features - 1)
+    net = nn.Sequential(ends[0], get(activation).module(), ends[1])
+    small, best = compress_model(net, M, data=data, iterations=iterations, seed=seed)
+    reports = {"optimal": best}
+    reports |= {method: compress_model(net, M, data=data, method=method, seed=seed).report for method in BASELINES}
+    replaced = {first: small.get_submodule("0"), last: small.get_submodule("2")}
+    new = {
+        f"{name}.{kind}": value.to(tensors[name + _WEIGHT].dtype)
+        for name, one in replaced.items()
+        for kind, value in one.state_dict().items()
+    }
+    _write(Path(out), tensors | new, reports, {"file": os.fspath(path), "layer": first, "second": last, "M": M})
+    return reports
+
+
+def _read(path: StrPath) -> dict[str, Tensor]:
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{os.fspath(path)}: cannot be read as a safetensors file ({error})") from error
+    if any(name.startswith(_MASK) for name in tensors):
+        raise InputError(f"{os.fspath(path)}: got weights with a mask, allowed are dense ones")
+    return tensors
+
+
+def _layers(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the linear layers, numbers in their names counted as numbers."""
+    found = [name.removesuffix(_WEIGHT) for name, t in tensors.items() if name.endswith(_WEIGHT) and t.dim() == 2]
+    return sorted(found, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
+
+
+def _named(tensors: Mapping[str, Tensor], name: str, argument: str) -> str:
+    return check_choice(argument, name.removesuffix(_WEIGHT), _layers(tensors))
+
+
+def _following(tensors: Mapping[str, Tensor], first: str) -> str:
+    """The next layer, by name, that takes what ``first`` gives."""
+    names, units = _layers(tensors), len(tensors[first + _WEIGHT])
+    for name in names[names.index(first) + 1 :]:
+        if tensors[name + _WEIGHT].shape[1] == units:
+            return name
+    raise InputError(f"second: no layer after {first} has {units} inputs, allowed are {', '.join(names)}; name it")
+
+
+def _linear(tensors: Mapping[str, Tensor], name: str) -> nn.Linear:
+    """A layer with these weights, in single precision at least."""
+    weight, bias = tensors[name + _WEIGHT], tensors.get(f"{name}.bias")
+    dtype = torch.promote_types(check_finite(name + _WEIGHT, weight).dtype, torch.float32)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=dtype)
+    layer.load_state_dict({"weight": weight} if bias is None else {"weight": weight, "bias": bias})
+    return layer
+
+
+def _write(
+    out: Path, tensors: dict[str, Tensor], reports: Mapping[str, CompressionReport], about: Mapping[str, object]
+) -> None:
+    with atomic_path(out / "model.safetensors") as part:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+    record = {**about, "methods": {method: asdict(report) for method, report in reports.items()}}
+    write_text(out / "report.json", json.dumps(record, indent=2) + "\n")
+    with atomic_path(out / "curve.svg") as part, mpl.rc_context({"svg.fonttype": "none"}):
+        _draw(reports).savefig(part, format="svg", metadata={"Date": None})
+
+
+def _draw(reports: Mapping[str, CompressionReport]) -> Figure:
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for mark, (method, report) in zip("os^vDPX", reports.items(), strict=False):
+        for block in report.blocks:
+            sizes, errors = zip(*block.curve, strict=True)
+            axes.plot(sizes, errors, f"{mark}-", ms=4, label=method)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("hidden units M")
+    axes.set_ylabel("part of the variance lost, held-out inputs")
+    axes.legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,182 @@
+"""Past the paper: more vectors than a simplex has, and other activations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from widthwise import duals
+from widthwise.activations import get
+from widthwise.compression import (
+    etf_objective,
+    full_objective,
+    lbfgs,
+    limit_energy,
+    limit_objective,
+    objective_bound,
+    simplex_is_optimal,
+)
+from widthwise.compression.linalg import pseudo_solve
+from widthwise.compression.neurons import UnitNeurons
+from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.robust_pruning.common import at, canvas
+from widthwise.experiments.two_layer_compression.common import COLOURS, generator, random_target, unit
+
+__all__ = ["activations", "configurations"]
+
+_SAME = 1e-6  # relative difference below which two values of R are one
+_COSINE = 1e-3  # below which two cosines are one
+
+
+def configurations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """The best M > d + 1 vectors for ReLU's limit objective: their value, weights, cosines and symmetry.
+
+    Args:
+        scale: d = 2, 3, 4, 5 and M to about 3 d at ``"small"``, 64 starts each.
+        data: not used.
+        seed: of the starts.
+    """
+    plan = at(
+        scale,
+        {2: range(3, 6)},
+        {2: range(3, 13), 3: range(4, 15), 4: range(5, 15), 5: range(6, 15)},
+        {2: range(3, 21), 3: range(4, 31), 4: range(5, 31), 5: range(6, 31), 8: range(9, 31)},
+    )
+    starts, iterations = at(scale, 8, 64, 256), at(scale, 60, 200, 500)
+    rows: list[Row] = []
+    pictures: dict[int, Tensor] = {}
+    for d, sizes in plan.items():
+        for M in sizes:
+            start = unit(starts, M, d, source=generator(seed + 100 * d + M))
+            found = lbfgs(limit_energy("relu"), start, iterations=iterations, tolerance=1e-8)
+            if d == 2:
+                pictures[M] = found.best
+            hits = found.values[-1] < found.value * (1 - _SAME)
+            rows.append({"d": d, "M": M, "R": -found.value, "hits": int(hits.sum())} | _describe(found.best, "relu"))
+    settings = {"activation": "relu", "starts": starts, "iterations": iterations, "seed": seed}
+    return Outcome("configurations", scale, settings, rows, _draw(rows, pictures), _notes(rows))
+
+
+def _describe(V: Tensor, activation: str) -> dict[str, Any]:
+    """Numbers that tell configurations apart: what stays the same under rotation."""
+    M, d = V.shape
+    bound = objective_bound(M, d, activation)
+    b = pseudo_solve(UnitNeurons(get(activation))(V).gram(), torch.ones(M, 1, dtype=V.dtype)).flatten()
+    b = b / b.sum()
+    cosines = (V @ V.T)[*torch.triu_indices(M, M, 1)]
+    frame = torch.linalg.eigvalsh(V.T @ (b.unsqueeze(1) * V))
+    return {
+        "bound": bound,
+        "short_of_bound": 1 - float(limit_objective(V, activation)) / bound,
+        "least_weight": float(b.min() * M),
+        "greatest_weight": float(b.max() * M),
+        "centre": float((b @ V).norm()),
+        "frame_spread": float(frame[-1] - frame[0]) * d,
+        "distinct_cosines": _distinct(cosines),
+        "distinct_lines": _distinct(cosines.abs()),
+        "opposite_pairs": int((cosines < -1 + _COSINE).sum()),
+        "equal_pairs": int((cosines > 1 - _COSINE).sum()),
+        "least_cosine": float(cosines.min()),
+        "greatest_cosine": float(cosines.max()),
+    }
+
+
+def _distinct(values: Tensor) -> int:
+    """How many values there are when those closer than a tolerance count as one."""
+    return int((values.sort().values.diff() > _COSINE).sum()) + 1
+
+
+def _notes(rows: list[Row]) -> list[str]:
+    beyond = [row for row in rows if row["d"] + 1 < row["M"]]
+    return [
+        f"beyond the simplex R falls short of its bound by {min(row['short_of_bound'] for row in beyond):.1e} to "
+        f"{max(row['short_of_bound'] for row in beyond):.1e}",
+        f"in {len(beyond)} configurations there are {sum(row['opposite_pairs'] for row in beyond)} opposite and "
+        f"{sum(row['equal_pairs'] for row in beyond)} equal pairs; the least weight is "
+        f"{min(row['least_weight'] for row in beyond):.3f} of the mean",
+    ]
+
+
+def activations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """Other activations: is the simplex best for the limit objective, and how much of a random target is lost?
+
+    For each activation the best of many starts on the limit objective with M = 6 in R^8 beside R_ETF, and the part of
+    a random target's power (N = 400, d = 20) that M neurons lose at best.
+
+    Args:
+        scale: M = 1 to 16 at ``"small"``.
+        data: not used.
+        seed: of starts and targets.
+    """
+    names = at(scale, ("relu", "tanh"), _NAMES, _NAMES)
+    counts, draws, iterations = (
+        at(scale, (1, 3), (1, 2, 4, 8, 16), (1, 2, 4, 8, 16, 32)),
+        at(scale, 1, 2, 5),
+        at(scale, 30, 80, 200),
+    )
+    N, d, M, D = at(scale, 40, 400, 1000), at(scale, 6, 20, 50), 6, 8
+    rows: list[Row] = []
+    for name in names:
+        found = lbfgs(limit_energy(name), unit(8, M, D, source=generator(seed)), iterations=iterations, tolerance=1e-8)
+        row: dict[str, Any] = {"activation": name, "g0": float(duals.g(name, 0.0)), "R": -found.value}
+        row |= {"simplex": etf_objective(M, name), "proved": simplex_is_optimal(M, name)}
+        row |= {f"lost_{m}": _lost(name, N, d, m, draws, iterations, seed) for m in counts}
+        row |= {key: value for key, value in _describe(found.best, name).items() if key != "bound"}
+        rows.append(row)
+    settings = {"N": N, "d": d, "draws": draws, "iterations": iterations, "seed": seed, "limit_M": M, "limit_d": D}
+    return Outcome("activations", scale, settings, rows, _draw_lost(rows, counts))
+
+
+_NAMES = ("relu", "leaky_relu(0.1)", "gelu", "silu", "softplus", "elu", "sigmoid", "abs", "tanh", "erf")
+
+
+def _lost(name: str, N: int, d: int, M: int, draws: int, iterations: int, seed: int) -> float:
+    """The part of a random target's power that M neurons lose at best, mean over targets."""
+    lost = []
+    for s in range(seed, seed + draws):
+        target = random_target(N, d, s, name)
+        subsets = torch.stack([target.W[torch.randperm(N, generator=generator(10 * s + k))[:M]] for k in range(4)])
+        lost.append(lbfgs(full_objective(target), subsets, iterations=iterations, tolerance=1e-6).value)
+    return math.fsum(lost) / draws
+
+
+def _draw(rows: list[Row], pictures: dict[int, Tensor]) -> Figure:
+    shown = [M for M in pictures if M <= 10]
+    figure, panels = canvas(["short of the bound", *(f"d = 2, M = {M}" for M in shown)], columns=3, width=3, height=2.6)
+    for colour, d in zip(COLOURS, dict.fromkeys(row["d"] for row in rows), strict=False):
+        mine = [row for row in rows if row["d"] == d]
+        panels[0].plot(
+            [r["M"] for r in mine],
+            [max(r["short_of_bound"], 1e-9) for r in mine],
+            "o-",
+            ms=3,
+            color=colour,
+            label=f"d = {d}",
+        )
+    panels[0].set_yscale("log")
+    panels[0].set_xlabel("M")
+    panels[0].legend(frameon=False, fontsize=7)
+    for panel, M in zip(panels[1:], shown, strict=True):
+        for x, y in pictures[M].tolist():
+            panel.plot([0, x], [0, y], "-o", ms=3, color=COLOURS[0])
+            panel.plot([0, -x], [0, -y], ":", lw=0.8, color=COLOURS[1])
+        panel.set_aspect("equal")
+        panel.axis("off")
+    return figure
+
+
+def _draw_lost(rows: list[Row], counts: tuple[int, ...]) -> Figure:
+    figure, (panel,) = canvas(["part of a random target lost"], width=5, height=3.6)
+    for i, row in enumerate(rows):
+        style = "-" if i < len(COLOURS) else "--"
+        colour = COLOURS[i % len(COLOURS)]
+        panel.plot(counts, [row[f"lost_{m}"] for m in counts], f"o{style}", ms=3, color=colour, label=row["activation"])
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_xlabel("M")
+    panel.legend(frameon=False, fontsize=7)
+    return figure

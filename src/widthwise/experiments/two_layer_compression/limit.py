@@ -1,0 +1,188 @@
+"""How near the limit is: Theorem 1's decay, and the simplex against the optimum of the full problem."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from widthwise.compression import (
+    Target,
+    best_orientation,
+    full_objective,
+    lbfgs,
+    random_frames,
+    simplex_etf,
+)
+from widthwise.compression.linalg import pseudo_solve
+from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.robust_pruning.common import at, canvas
+from widthwise.experiments.two_layer_compression.common import COLOURS, generator, random_target, unit
+
+__all__ = ["decay", "orientation"]
+
+_M = 8
+_MU = 1.0  # of the coefficients' distribution
+_G0 = 1 / (2 * math.pi)
+
+
+def decay(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """Theorem 1: abs(L - L_limit) against N at large d, and against d at large N, with fitted slopes.
+
+    Three quantities: the largest abs(s - mu_a g(0)) over the whole sphere (20), and abs(L - L_limit) at b = (29) for
+    eight random directions and for a simplex of eight in a random rotation. mu_a is the distribution's.
+
+    Args:
+        scale: N to 16384 and d to 32 at ``"small"``.
+        data: not used.
+        seed: of the first target.
+    """
+    sizes = at(scale, (32, 128), (64, 256, 1024, 4096, 16384), (64, 256, 1024, 4096, 16384, 65536))
+    dimensions = at(scale, (8, 16), (8, 12, 16, 24, 32), (8, 16, 32, 64, 128))
+    wide, many = at(scale, 32, 1000, 4000), at(scale, 512, 100_000, 4_000_000)
+    draws = at(scale, 2, 4, 20)
+    rows: list[Row] = []
+    for varied, pairs in (("N", [(N, wide) for N in sizes]), ("d", [(many, d) for d in dimensions])):
+        for N, d in pairs:
+            found = [_gaps(random_target(N, d, s), s) for s in range(seed, seed + draws)]
+            rows.append({"varied": varied, "N": N, "d": d} | _mean(found))
+    slopes = {(varied, key): _slope(rows, varied, key) for varied in ("N", "d") for key in _NAMES}
+    notes = [f"slope of {_NAMES[key]} against {varied}: {slope:.2f}" for (varied, key), slope in slopes.items()]
+    settings = {"M": _M, "d_large": wide, "N_large": many, "draws": draws, "seed": seed, "a": "uniform on [0, 2]"}
+    return Outcome("decay", scale, settings, rows, _draw_decay(rows, slopes), notes)
+
+
+_NAMES = {
+    "sphere": "the largest |s - mu_a g(0)|",
+    "random": "|L - L_limit|, random directions",
+    "simplex": "|L - L_limit|, simplex",
+}
+
+
+def _gaps(target: Target, seed: int) -> dict[str, float]:
+    d = target.W.shape[1]
+    source = generator(1000 + seed)
+    directions = unit(_M, d, source=source)
+    frame = simplex_etf(_M, _M - 1) @ random_frames(1, _M - 1, d, generator=source)[0]
+    return {"sphere": _largest(target), "random": _gap(target, directions), "simplex": _gap(target, frame)}
+
+
+def _largest(target: Target) -> float:
+    """The largest abs(s(v) - mu_a g(0)) over the sphere, by descent from the ends of the linear part."""
+    w = (target.a * target.W).mean(0)
+    ends = (torch.stack([w, -w]) / w.norm()).unsqueeze(1)
+    found = []
+    for sign in (1, -1):
+
+        def objective(V: Tensor, sign: int = sign) -> tuple[Tensor, None]:
+            return -sign * target.correlation(V).flatten(1).sum(1), None
+
+        found.append(sign * -lbfgs(objective, ends, iterations=15, tolerance=1e-7).value)
+    return max(abs(s - _MU * _G0) for s in found)
+
+
+def _gap(target: Target, V: Tensor) -> float:
+    """abs(L - L_limit) at b = (29), with the distribution's mu_a."""
+    M = len(V)
+    b = M * _MU * _G0 * pseudo_solve(target.neurons(V).gram(), torch.ones(M, 1, dtype=V.dtype))
+    return float((2 / M * (b * (target.correlation(V) - _MU * _G0)).sum()).abs())
+
+
+def _mean(found: list[dict[str, float]]) -> dict[str, float]:
+    return {key: math.fsum(one[key] for one in found) / len(found) for key in found[0]}
+
+
+def _slope(rows: list[Row], varied: str, key: str) -> float:
+    mine = [row for row in rows if row["varied"] == varied]
+    return float(np.polyfit(np.log([row[varied] for row in mine]), np.log([row[key] for row in mine]), 1)[0])
+
+
+def orientation(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """What the limit is worth: the loss of turned simplices and of random directions against the full optimum.
+
+    Args:
+        scale: N = 100, 400, 1600, d = 10, 30, M = 4, 8, 11 and 3 targets each at ``"small"``.
+        data: not used.
+        seed: of the first target.
+    """
+    sizes, dimensions = (
+        at(scale, (40,), (100, 400, 1600), (100, 400, 1600, 6400)),
+        at(scale, (6,), (10, 30), (10, 30, 100)),
+    )
+    counts, draws = at(scale, (4,), (4, 8, 11), (4, 8, 11, 20, 31)), at(scale, 1, 3, 10)
+    rows: list[Row] = []
+    for N in sizes:
+        for d in dimensions:
+            for M in counts:
+                if d + 1 >= M:
+                    found = [
+                        _losses(random_target(N, d, s), M, s, at(scale, 30, 100, 200))
+                        for s in range(seed, seed + draws)
+                    ]
+                    rows.append(
+                        {"N": N, "d": d, "M": M} | {k: math.fsum(f[k] for f in found) / draws for k in found[0]}
+                    )
+    ratios = [row["turned"] / row["optimum"] for row in rows]
+    notes = [
+        f"the best-turned simplex loses {min(ratios):.3f} to {max(ratios):.3f} times the optimum, "
+        f"a simplex in a random rotation {min(r['simplex'] / r['optimum'] for r in rows):.2f} to "
+        f"{max(r['simplex'] / r['optimum'] for r in rows):.2f} times, random directions "
+        f"{min(r['random'] / r['optimum'] for r in rows):.1f} to {max(r['random'] / r['optimum'] for r in rows):.1f}",
+        f"over random starts the optimum found varies by {max(row['spread'] for row in rows):.2%} at most",
+    ]
+    return Outcome("orientation", scale, {"draws": draws, "seed": seed}, rows, _draw_orientation(rows), notes)
+
+
+def _losses(target: Target, M: int, seed: int, iterations: int) -> dict[str, float]:
+    source, d = generator(2000 + seed), target.W.shape[1]
+    random = unit(8, M, d, source=source)
+    simplices = simplex_etf(M, d) @ random_frames(32, d, d, generator=source)
+    turned = best_orientation(target, M, restarts=4, generator=source)
+    descent = lbfgs(full_objective(target), torch.cat([turned[None], random]), iterations=iterations, tolerance=1e-7)
+    ends = descent.values[-1, 1:]
+    V = descent.best
+    b = target.coefficients(V)
+    return {
+        "power": target.power,
+        "random": float(target.least_loss(random).mean()),
+        "simplex": float(target.least_loss(simplices).mean()),
+        "turned": float(target.least_loss(turned)),
+        "optimum": float(target.least_loss(V)),
+        "limit": float(target.least_limit_loss(turned)),
+        "gap": float(target.gap(V, b)),
+        "spread": float((ends.max() - ends.min()) / ends.min()),
+    }
+
+
+def _draw_decay(rows: list[Row], slopes: dict[tuple[str, str], float]) -> Figure:
+    figure, panels = canvas(["against N", "against d"], width=4, height=3.4)
+    for panel, varied in zip(panels, ("N", "d"), strict=True):
+        mine = [row for row in rows if row["varied"] == varied]
+        for colour, mark, key in zip(COLOURS, "osD", _NAMES, strict=False):
+            label = f"{_NAMES[key]}: {slopes[varied, key]:.2f}"
+            panel.plot(
+                [row[varied] for row in mine], [row[key] for row in mine], f"{mark}-", ms=4, color=colour, label=label
+            )
+        _log(panel, varied)
+    return figure
+
+
+def _draw_orientation(rows: list[Row]) -> Figure:
+    figure, (panel,) = canvas(["loss over that of the optimum"], width=5, height=3.4)
+    optimum = [row["optimum"] / row["power"] for row in rows]
+    for colour, mark, key in zip(COLOURS, "osD", ("random", "simplex", "turned"), strict=False):
+        panel.plot(optimum, [row[key] / row["optimum"] for row in rows], mark, ms=5, color=colour, label=key)
+    _log(panel, "optimum, part of the target's power")
+    return figure
+
+
+def _log(panel: Axes, label: str) -> None:
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_xlabel(label)
+    panel.legend(frameon=False, fontsize=7)

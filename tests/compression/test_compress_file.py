@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from widthwise.cli.compress import compress_command
+from widthwise.compression.files import compress_file
+from widthwise.errors import DataError, InputError
+
+app = typer.Typer()
+app.command()(compress_command)
+DIGITS = 64
+
+
+@pytest.fixture
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(DIGITS, 40), nn.ReLU(), nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 3))
+
+
+@pytest.fixture
+def file(net: nn.Sequential, tmp_path: Path) -> Path:
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    return tmp_path / "net.safetensors"
+
+
+def inputs() -> Tensor:
+    return torch.randn(200, DIGITS, generator=torch.Generator().manual_seed(1))
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_block_is_replaced_and_the_rest_kept(net, file, tmp_path):
+    reports = compress_file(file, "0", 12, tmp_path / "out", data=inputs(), iterations=10)
+    new = load_file(tmp_path / "out" / "model.safetensors")
+    small = nn.Sequential(nn.Linear(DIGITS, 12), nn.ReLU(), nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 3))
+    small.load_state_dict(new)
+    assert torch.equal(new["4.weight"], net[4].weight)
+    with torch.no_grad():
+        wanted, got = (model[2](model[1](model[0](inputs()))) for model in (net, small))
+    missed = ((wanted - got).square().sum() / (wanted - wanted.mean(0)).square().sum()).item()
+    assert missed == pytest.approx(reports["optimal"].blocks[0].error, rel=0.5)
+    assert all(reports["optimal"].blocks[0].error <= other.blocks[0].error for other in reports.values())
+
+
+def test_what_is_written_beside_it(file, tmp_path):
+    compress_file(file, "2.weight", 6, tmp_path / "a" / "b", iterations=3)
+    record = json.loads((tmp_path / "a" / "b" / "report.json").read_text())
+    assert (record["layer"], record["second"], record["M"]) == ("2", "4", 6)
+    assert set(record["methods"]) == {"optimal", "greedy", "kmeans", "magnitude", "merge", "random"}
+    assert [M for M, _ in record["methods"]["optimal"]["blocks"][0]["curve"]] == [1, 3, 6]
+    assert "<svg" in (tmp_path / "a" / "b" / "curve.svg").read_text()
+
+
+def test_half_precision_and_layers_without_bias(tmp_path):
+    tensors = {"up.weight": torch.randn(20, 5).half(), "down.weight": torch.randn(2, 20).half()}
+    save_file(tensors, tmp_path / "half.safetensors")
+    compress_file(tmp_path / "half.safetensors", "up", 6, tmp_path, second="down", activation="gelu", iterations=3)
+    new = load_file(tmp_path / "model.safetensors")
+    assert {name: (tuple(t.shape), t.dtype) for name, t in new.items()} == {
+        "up.weight": ((6, 5), torch.float16),
+        "up.bias": ((6,), torch.float16),
+        "down.weight": ((2, 6), torch.float16),
+        "down.bias": ((2,), torch.float16),
+    }
+
+
+def test_layers_are_counted_as_numbers(tmp_path):
+    tensors = {f"{i}.weight": torch.randn(4, 4) for i in (0, 2, 10)}
+    save_file(tensors, tmp_path / "deep.safetensors")
+    compress_file(tmp_path / "deep.safetensors", "2", 2, tmp_path, iterations=2)
+    assert json.loads((tmp_path / "report.json").read_text())["second"] == "10"
+
+
+def test_the_command_prints_what_it_found(file, tmp_path):
+    result = run(file, "--layer", "0", "--to", 8, "--data", "digits", "--iterations", 5, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "optimal: error" in result.output
+    assert "random: error" in result.output
+    assert "from the data" in result.output
+    assert (tmp_path / "out" / "curve.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--layer", "1", "--to", 4), "layer: got '1', allowed are 0, 2, 4"),
+        (("--layer", "0", "--to", 41), "M: got 41, allowed is a whole number, 1 to 39"),
+        (("--layer", "0", "--to", 40), "M: got 40"),
+        (("--layer", "0", "--to", 0), "M: got 0"),
+        (("--layer", "0", "--to", 4, "--second", "4"), "second: got 4 with 30 inputs"),
+        (("--layer", "4", "--to", 2), "second: no layer after 4 has 3 inputs"),
+        (("--layer", "0", "--to", 4, "--activation", "rellu"), "did you mean 'relu'"),
+        (("--layer", "2", "--to", 4, "--data", "digits"), "data: the model fails on it"),
+        (("--layer", "0", "--to", 4, "--data", "no-such-set"), "no-such-set"),
+    ],
+)
+def test_mistakes_take_one_line(file, tmp_path, arguments, message):
+    result = run(file, *arguments, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.output.startswith("error:")
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.safetensors"):
+        compress_file(tmp_path / "nothing.safetensors", "0", 2, tmp_path)
+    (tmp_path / "bad.safetensors").write_bytes(b"not at all")
+    with pytest.raises(DataError, match=r"bad\.safetensors: cannot be read"):
+        compress_file(tmp_path / "bad.safetensors", "0", 2, tmp_path)
+    tensors = {"0.weight": torch.randn(4, 4), "mask:0.weight": torch.ones(4, 4, dtype=torch.uint8)}
+    save_file(tensors, tmp_path / "masked.safetensors")
+    with pytest.raises(InputError, match="with a mask"):
+        compress_file(tmp_path / "masked.safetensors", "0", 2, tmp_path)
+    save_file(
+        {"0.weight": torch.full((4, 4), float("nan")), "2.weight": torch.ones(2, 4)}, tmp_path / "nan.safetensors"
+    )
+    with pytest.raises(InputError, match=r"0\.weight: 16 of 16"):
+        compress_file(tmp_path / "nan.safetensors", "0", 2, tmp_path)
