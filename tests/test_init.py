@@ -134,5 +134,7 @@ def test_what_cannot_be_initialised_is_refused_and_left_alone():
     assert torch.equal(normed[0].weight, before)
     with pytest.raises(InputTypeError, match="model"):
         init.gaussian_("model", 1.0)
+    with pytest.raises(InputTypeError, match="generator"):
+        init.gaussian_(nn.Linear(3, 3), 1.0, generator=3)
     with pytest.raises(InputError, match="sigma_w"):
         init.gaussian_(nn.Linear(3, 3), -1.0)

@@ -57,6 +57,7 @@ def gaussian_(model: Model, sigma_w: float, sigma_b: float = 0.0, *, generator: 
     """
     check_type("model", model, nn.Module)
     sigma_w, sigma_b = check_number("sigma_w", sigma_w, low=0.0), check_number("sigma_b", sigma_b, low=0.0)
+    check_type("generator", generator, (torch.Generator, type(None)))
     draws = list(_draws(model, sigma_w, sigma_b))
     if not draws:
         raise InputError("model: has no linear or convolutional layer, and only those are initialised")

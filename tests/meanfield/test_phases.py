@@ -140,6 +140,12 @@ def test_the_variance_slope_is_the_derivative():
     assert meanfield.variance_slope("gelu", sigma_w, 0.1, q=q) > 1  # it repels
 
 
+def test_a_constant_activation_forgets_everything_at_once():
+    assert meanfield.depth_scales(torch.ones_like, 1.0, 0.5) == (0.0, 0.0)
+    assert meanfield.correlation_fixed_point(torch.ones_like, 1.0, 0.5) == 1.0
+    assert meanfield.depth_scales("tanh", 0.0, 0.5) == (0.0, 0.0)
+
+
 def test_phases_and_tolerance():
     assert meanfield.phase("relu", math.sqrt(2), 0.0) == "edge"
     assert meanfield.phase("relu", 1.0, 0.5) == "ordered"

@@ -81,7 +81,10 @@ def variance_slope(activation: ActivationLike, sigma_w: float, sigma_b: float, *
     if at == 0:  # then phi(0) = 0 and the map starts as chi q
         return chi(activation, sigma_w, sigma_b, q=0.0)
     variance = torch.tensor(min(at, LARGEST), dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(variance_map(activation, variance, sigma_w, sigma_b), variance)
+    after = variance_map(activation, variance, sigma_w, sigma_b)
+    if not after.requires_grad:  # a constant activation
+        return 0.0
+    (slope,) = torch.autograd.grad(after, variance)
     return float(slope)
 
 
