@@ -140,6 +140,12 @@ def test_zero_rows_are_valid():
     assert measured_distance_deep([torch.randn(8, 6)], x, "tanh").value > 0
 
 
+def test_a_limit_of_zero_has_no_relative_distance():
+    found = sampled_distance(torch.zeros(4, 6), 8, 0.5)
+    assert found.value == 0
+    assert math.isnan(found.relative)
+
+
 def test_one_layer_is_the_shallow_case():
     x, weights = torch.randn(15, 12, dtype=torch.float64), torch.randn(3, 9, 12, dtype=torch.float64)
     shallow = measured_distance(weights, x, sigma_w=2.0)

@@ -55,7 +55,7 @@ def quadrature(x: Tensor, y: Tensor, p: float) -> MaskedKernels:
     The error is the size of the third and the fourth cumulant's terms: of the order of what is left out, or above,
     where the rest is a sum of many small terms, ``d p >> 1``, and large where the rule fails.
     """
-    return in_chunks(lambda x, y: _quadrature(x, y, p), x, y, 2**HEAVY * NODES**3)
+    return in_chunks(lambda x, y: _quadrature(x, y, p), x, y, 2**HEAVY * NODES**3 + 4 * x.shape[1])
 
 
 def in_chunks(rule: Callable[[Tensor, Tensor], MaskedKernels], x: Tensor, y: Tensor, evaluations: int) -> MaskedKernels:

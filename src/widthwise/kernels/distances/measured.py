@@ -52,8 +52,8 @@ class MeasuredDistance:
 
     @property
     def relative(self) -> float:
-        """:attr:`value` over :attr:`scale`."""
-        return self.value / self.scale
+        """:attr:`value` over :attr:`scale`; NaN where the limit vanishes on every pair."""
+        return self.value / self.scale if self.scale > 0 else float("nan")
 
 
 def measured_distance(

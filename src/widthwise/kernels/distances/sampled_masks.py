@@ -13,6 +13,8 @@ from widthwise.kernels.distances.masked import MaskedKernels, in_chunks
 
 __all__ = ["sample_masks"]
 
+CHUNK = 2**22  # random numbers held in memory at a time
+
 
 def sample_masks(x: Tensor, y: Tensor, p: float, masks: int, seed: int) -> MaskedKernels:
     """Kt_1 and Kt_2 of ``(pairs, d)`` vectors from ``masks`` random masks, the same for all pairs.
@@ -21,14 +23,14 @@ def sample_masks(x: Tensor, y: Tensor, p: float, masks: int, seed: int) -> Maske
     others. That keeps the estimate sharp down to d p << 1. The square of Kt_1 is the mean over products of two
     different masks, hence unbiased: the squared mean less the variance of the mean.
     """
-    d = x.shape[1]
-    several = float(binom.sf(1, d, p))
-    drawn = _draw(d, p, masks, seed) if several > 0 else torch.zeros(2, d, dtype=torch.bool)
-    live = drawn.nonzero()[:, 1].to(x.device)
-    starts = (drawn.sum(1).cumsum(0) - drawn.sum(1)).to(x.device)
+    several = float(binom.sf(1, x.shape[1], p))
+    live, counts = _draw(x.shape[1], p, masks if several > 0 else 0, seed)
+    live, starts = live.to(x.device), (counts.cumsum(0) - counts).to(x.device)
 
     def rule(x: Tensor, y: Tensor) -> MaskedKernels:
-        sums = (embedding_bag(live, each.mT.contiguous(), starts, mode="sum") for each in (x * x, y * y, x * y))
+        # sums in single precision: several times faster, and their rounding is far below the noise of the masks
+        tables = (products.mT.float().contiguous() for products in (x * x, y * y, x * y))
+        sums = (embedding_bag(live, table, starts, mode="sum").double() for table in tables)
         return _estimate(x, y, p, several, *arc_cosine_from_sums(*sums))
 
     return in_chunks(rule, x, y, masks)
@@ -47,10 +49,21 @@ def _estimate(x: Tensor, y: Tensor, p: float, several: float, first: Tensor, sec
     return MaskedKernels(mean_1, mean_2, covariance[0], covariance)
 
 
-def _draw(d: int, p: float, masks: int, seed: int) -> Tensor:
-    """Bernoulli(p) masks ``(masks, d)`` of at least two live inputs, the same on every device."""
+def _draw(d: int, p: float, masks: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Bernoulli(p) masks of at least two live inputs: these inputs, one mask after another, and how many each has.
+
+    The same on every device.
+    """
+    if masks == 0:
+        return torch.zeros(0, dtype=torch.long), torch.zeros(2, dtype=torch.long)  # two masks without any
     generator = torch.Generator().manual_seed(seed)
     chances = torch.from_numpy(binom.pmf(np.arange(2, d + 1), d, p) / binom.sf(1, d, p))
-    live = 2 + torch.multinomial(chances, masks, replacement=True, generator=generator)
-    order = torch.rand(masks, d, generator=generator, dtype=torch.float32).argsort(dim=1)
-    return torch.zeros(masks, d, dtype=torch.bool).scatter_(1, order, torch.arange(d) < live[:, None])
+    counts = 2 + torch.multinomial(chances, masks, replacement=True, generator=generator)
+    parts = torch.split(counts, max(1, CHUNK // d))
+    return torch.cat([_subsets(part, d, generator) for part in parts]), counts
+
+
+def _subsets(counts: Tensor, d: int, generator: torch.Generator) -> Tensor:
+    """A random subset of d inputs for each count, one after another."""
+    order = torch.rand(len(counts), d, generator=generator, dtype=torch.float32).argsort(dim=1)
+    return order[torch.arange(d) < counts[:, None]]
