@@ -10,10 +10,11 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from widthwise import activations, data, duals, init, kernels, meanfield, models, pruning, scaling
+from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling
 from widthwise._version import __version__
 from widthwise.checkpoint import load, save
 from widthwise.comparison import Comparison, compare
+from widthwise.compression import compress_model as compress
 from widthwise.errors import CollapseError, CollapseWarning, DataError, InputError, InputTypeError
 from widthwise.masks import Mask, prunable
 from widthwise.meanfield import edge_of_chaos
@@ -25,7 +26,7 @@ from widthwise.widening import widen
 from widthwise.width import best_width
 
 if TYPE_CHECKING:
-    from widthwise import report
+    from widthwise import flow, nodes, report
 
 __all__ = [
     "CollapseError",
@@ -40,15 +41,19 @@ __all__ = [
     "activations",
     "best_width",
     "compare",
+    "compress",
+    "compression",
     "critical_sparsity",
     "data",
     "duals",
     "edge_of_chaos",
+    "flow",
     "init",
     "kernels",
     "load",
     "meanfield",
     "models",
+    "nodes",
     "prunable",
     "prune",
     "pruning",
@@ -62,7 +67,7 @@ __all__ = [
     "widen",
 ]
 
-_LAZY = ("report",)  # rooms that need matplotlib or scikit-learn, imported when first asked for
+_LAZY = ("flow", "nodes", "report")  # rooms that need heavy libraries, imported when first asked for
 
 
 def __getattr__(name: str) -> ModuleType:
