@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from widthwise.compression._check import is_homogeneous
@@ -33,6 +32,8 @@ def random(target: Target, M: int, generator: torch.Generator) -> tuple[Tensor, 
 
 def kmeans(target: Target, M: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Cluster the rows, each weighing ``|a_n|``, and refit b; unit rows give unit centres."""
+    from sklearn.cluster import KMeans  # a heavy import that nothing else here needs
+
     seed = int(torch.randint(2**31, (), generator=generator))
     weight = target.a.norm(dim=1) + 1e-12 * target.a.norm()
     clusters = KMeans(M, n_init=1, random_state=seed).fit(target.W.cpu().numpy(), sample_weight=weight.cpu().numpy())

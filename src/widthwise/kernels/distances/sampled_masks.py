@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from scipy.stats import binom
+from scipy.special import bdtrc, gammaln, xlog1py, xlogy
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -23,7 +24,7 @@ def sample_masks(x: Tensor, y: Tensor, p: float, masks: int, seed: int) -> Maske
     others. That keeps the estimate sharp down to d p << 1. The square of Kt_1 is the mean over products of two
     different masks, hence unbiased: the squared mean less the variance of the mean.
     """
-    several = float(binom.sf(1, x.shape[1], p))
+    several = float(bdtrc(1, x.shape[1], p))
     live, counts = _draw(x.shape[1], p, masks if several > 0 else 0, seed)
     live, starts = live.to(x.device), (counts.cumsum(0) - counts).to(x.device)
 
@@ -39,7 +40,7 @@ def sample_masks(x: Tensor, y: Tensor, p: float, masks: int, seed: int) -> Maske
 def _estimate(x: Tensor, y: Tensor, p: float, several: float, first: Tensor, second: Tensor) -> MaskedKernels:
     """Join masks of one live input with K_1 and K_2, ``(masks, pairs)``, under those of more, of chance ``several``."""
     single = torch.relu(x * y)
-    alone = float(binom.pmf(0, x.shape[1] - 1, p))  # that a live input has no other beside it
+    alone = float(_chance(0, x.shape[1] - 1, p))  # that a live input has no other beside it
     first = alone * single.sum(-1) / 2 + several / p * first
     second = alone / p * single.square().sum(-1) * 3 / 2 + several / p / p * second
     mean_1, mean_2 = first.mean(0), second.mean(0)
@@ -57,7 +58,7 @@ def _draw(d: int, p: float, masks: int, seed: int) -> tuple[Tensor, Tensor]:
     if masks == 0:
         return torch.zeros(0, dtype=torch.long), torch.zeros(2, dtype=torch.long)  # two masks without any
     generator = torch.Generator().manual_seed(seed)
-    chances = torch.from_numpy(binom.pmf(np.arange(2, d + 1), d, p) / binom.sf(1, d, p))
+    chances = torch.from_numpy(_chance(np.arange(2, d + 1), d, p) / bdtrc(1, d, p))
     counts = 2 + torch.multinomial(chances, masks, replacement=True, generator=generator)
     parts = torch.split(counts, max(1, CHUNK // d))
     return torch.cat([_subsets(part, d, generator) for part in parts]), counts
@@ -67,3 +68,11 @@ def _subsets(counts: Tensor, d: int, generator: torch.Generator) -> Tensor:
     """A random subset of d inputs for each count, one after another."""
     order = torch.rand(len(counts), d, generator=generator, dtype=torch.float32).argsort(dim=1)
     return order[torch.arange(d) < counts[:, None]]
+
+
+def _chance(k: npt.ArrayLike, n: int, p: float) -> npt.NDArray[np.float64]:
+    """The binomial chance of ``k`` successes out of ``n``."""
+    k = np.asarray(k)
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    chances: npt.NDArray[np.float64] = np.exp(ways + xlogy(k, p) + xlog1py(n - k, -p))
+    return chances
