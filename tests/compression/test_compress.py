@@ -62,6 +62,14 @@ def test_whitening_is_undone_exactly():
     assert torch.allclose(kept(X), torch.relu(X @ W.T) @ A / N, atol=1e-6)
 
 
+def test_inputs_that_do_not_vary_everywhere_are_said():
+    factor = gaussian(D, 2, seed=7)
+    small = compress(W, A, 3, "relu", covariance=factor @ factor.T, method="greedy")
+    assert small.note == "the inputs vary in 2 of 6 directions; weights along the others are 0"
+    missing = torch.linalg.qr(torch.cat([factor, torch.eye(D).double()], 1))[0][:, 2:]
+    assert torch.allclose(small.V @ missing, torch.zeros(3, 4, dtype=torch.float64), atol=1e-10)
+
+
 def test_lengths_move_into_the_coefficients_of_a_homogeneous_activation():
     length = 0.2 + uniform(N, seed=9)
     one = compress(length[:, None] * W, A, M, "leaky_relu", restarts=1, iterations=20)

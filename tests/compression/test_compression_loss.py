@@ -7,13 +7,23 @@ from compression_cases import gaussian, naive_gram, uniform, unit
 from widthwise.activations import get
 from widthwise.compression import GaussianNeurons, Target, UnitNeurons
 from widthwise.compression import target as target_module
+from widthwise.errors import InputError
 
 N, D, M = 20, 4, 5
 
 
 @pytest.fixture
 def target() -> Target:
-    return Target(unit(N, D), uniform(N, 1), UnitNeurons(get("relu")))
+    return Target.unit(unit(N, D), uniform(N), "relu")
+
+
+def test_lengths_of_rows_count_as_coefficients_where_they_may(target):
+    length = uniform(N, seed=8) + 0.1
+    longer = Target.unit(length[:, None] * target.W, uniform(N) / length, "relu")
+    assert torch.allclose(longer.W, target.W)
+    assert torch.allclose(longer.a, target.a)
+    with pytest.raises(InputError, match="gelu is not homogeneous"):
+        Target.unit(2 * target.W, uniform(N), "gelu")
 
 
 def test_loss_is_the_formula_written_out(target):

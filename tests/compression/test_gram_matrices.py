@@ -12,8 +12,9 @@ from scipy.stats import norm
 
 from widthwise import duals
 from widthwise.activations import get
-from widthwise.compression import GaussianNeurons, UnitNeurons
-from widthwise.compression.neurons import mehler
+from widthwise.compression import GaussianNeurons, UnitNeurons, gram
+from widthwise.compression.mehler import mehler
+from widthwise.errors import InputError, InputTypeError
 
 
 def test_unit_gram_is_the_closed_form_entry_by_entry():
@@ -141,3 +142,27 @@ def test_single_precision_agrees_with_double():
         single = kind(rows.float()).gram()
         assert single.dtype == torch.float32
         assert torch.allclose(single.double(), kind(rows).gram(), atol=1e-4)
+
+
+def test_gram_of_one_or_two_sets():
+    U, V = unit(4, 3), unit(5, 3, seed=1)
+    assert torch.allclose(gram(U, V, activation="relu"), naive_gram(U, V), atol=1e-13)
+    assert torch.allclose(gram(U, activation="relu"), gram(U, U, activation="relu"), atol=1e-7)
+    assert gram(unit(2, 4, 3), V, activation=torch.tanh).shape == (2, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("U", "V", "error", "message"),
+    [
+        (2 * unit(3, 4), None, InputError, "U: got rows of length 2 to 2"),
+        (unit(3, 4), unit(3, 5), InputError, r"V: got shape \(3, 5\), allowed is \(n, 4\)"),
+        (unit(3, 4)[0], None, InputError, r"U: got shape \(4,\)"),
+        (torch.zeros(0, 4), None, InputError, r"U: got shape \(0, 4\)"),
+        (torch.full((2, 2), float("nan")), None, InputError, "U: 4 of 4 values are NaN"),
+        (torch.eye(2, dtype=torch.int64), None, InputTypeError, "U: got dtype"),
+        ([[1.0]], None, InputTypeError, "U: got"),
+    ],
+)
+def test_what_is_no_set_of_unit_rows(U, V, error, message):
+    with pytest.raises(error, match=message):
+        gram(U, V, activation="relu")

@@ -5,16 +5,18 @@ Pukdee and Rini (2022).
 """
 
 from widthwise.compression.baselines import BASELINES
-from widthwise.compression.descent import Descent, gradient_descent, lbfgs
+from widthwise.compression.descent import Descent, gradient_descent
+from widthwise.compression.directions import METHODS
 from widthwise.compression.etf import best_orientation, etf_objective, random_frames, simplex_etf
+from widthwise.compression.lbfgs import lbfgs
 from widthwise.compression.limit import limit_objective, network_distance, objective_bound, simplex_is_optimal
 from widthwise.compression.manifold import FLAT, FRAMES, SPHERE, Manifold
 from widthwise.compression.model import CompressedModel, compress_model
-from widthwise.compression.neurons import GaussianNeurons, UnitNeurons
+from widthwise.compression.neurons import GaussianNeurons, UnitNeurons, gram
 from widthwise.compression.objectives import full_objective, limit_energy
 from widthwise.compression.report import BlockReport, CompressionReport
 from widthwise.compression.target import Target
-from widthwise.compression.two_layer import METHODS, Compressed, compress
+from widthwise.compression.two_layer import Compressed, compress
 
 __all__ = [
     "BASELINES",
@@ -37,6 +39,7 @@ __all__ = [
     "etf_objective",
     "full_objective",
     "gradient_descent",
+    "gram",
     "lbfgs",
     "limit_energy",
     "limit_objective",

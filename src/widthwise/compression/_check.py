@@ -8,7 +8,7 @@ from torch import Tensor
 from widthwise.activations import Activation
 from widthwise.errors import InputError, InputTypeError, check_finite, check_type
 
-__all__ = ["check_tensor", "is_homogeneous", "unit_rows"]
+__all__ = ["check_network", "check_tensor", "check_unit", "is_homogeneous", "unit_rows"]
 
 _UNIT = 1e-5  # how far from 1 a length may be
 
@@ -28,6 +28,38 @@ def check_tensor(name: str, got: Tensor, *shape: int | None) -> Tensor:
         wanted = ", ".join("any" if m is None else str(m) for m in shape)
         raise InputError(f"{name}: got shape {tuple(got.shape)}, allowed is ({wanted})")
     return check_finite(name, got).detach().to(torch.float64)
+
+
+def check_network(W: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """Return W, shape (N, d), and a, shape (N, k) even for one output, in float64.
+
+    Raises:
+        InputTypeError: if either is not a floating-point tensor.
+        InputError: if either has another shape or holds NaN or infinity.
+    """
+    rows = check_tensor("W", W, None, None)
+    several = isinstance(a, Tensor) and a.dim() == 2
+    coefficients = check_tensor("a", a, len(rows), None) if several else check_tensor("a", a, len(rows))
+    return rows, coefficients.reshape(len(rows), -1)
+
+
+def check_unit(name: str, got: Tensor) -> Tensor:
+    """Return ``got`` if it holds unit vectors along its last dimension, shape (..., M, d).
+
+    Raises:
+        InputTypeError: if it is not a floating-point tensor.
+        InputError: if it has fewer than two dimensions, none or other vectors, or NaN.
+    """
+    check_type(name, got, Tensor)
+    if not got.is_floating_point():
+        raise InputTypeError(f"{name}: got dtype {got.dtype}, allowed is a floating-point tensor")
+    if got.dim() < 2 or not got.numel():
+        raise InputError(f"{name}: got shape {tuple(got.shape)}, allowed is (..., M, d) with at least one row")
+    length = torch.linalg.vector_norm(check_finite(name, got).detach(), dim=-1)
+    if float((length - 1).abs().max()) > _UNIT:
+        spread = f"{float(length.min()):.6g} to {float(length.max()):.6g}"
+        raise InputError(f"{name}: got rows of length {spread}, allowed are rows of length 1")
+    return got
 
 
 def is_homogeneous(activation: Activation) -> bool:

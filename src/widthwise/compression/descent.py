@@ -1,11 +1,9 @@
-"""Minimise on a manifold, many starts in one computation: gradient descent as the paper's, and L-BFGS."""
+"""Minimise on a manifold, many starts in one computation: what every method shares, and gradient descent."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +11,7 @@ from torch import Tensor
 from widthwise.compression.manifold import SPHERE, Manifold
 from widthwise.errors import check_integer, check_number
 
-__all__ = ["Descent", "Metric", "Objective", "Watch", "gradient_descent", "lbfgs"]
+__all__ = ["Descent", "Metric", "Objective", "State", "Trace", "Watch", "evaluate", "gradient_descent"]
 
 Metric = Callable[[], Tensor]
 """Makes B symmetric positive semi-definite matrices (rows, rows): about the second derivative for moving rows."""
@@ -23,11 +21,6 @@ Objective = Callable[[Tensor], tuple[Tensor, Metric | None]]
 
 Watch = Callable[[Tensor], Tensor]
 """From points (B, rows, columns) to B numbers to record."""
-
-_SUFFICIENT = 1e-4  # of the decrease promised by the slope (Armijo)
-_SHRINK = 0.4
-_TRIALS = 25
-_DAMPING = 0.2  # of the mean diagonal, added to a metric
 
 
 @dataclass(frozen=True)
@@ -57,23 +50,43 @@ class Descent:
         return float(self.values[-1].min())
 
 
-_Pair = tuple[Tensor, Tensor, Tensor]
-
-
-class _Trace:
+class Trace:
     """The history of one minimisation."""
 
     def __init__(self, watch: Watch | None) -> None:
         self.watch, self.values, self.watched = watch, list[Tensor](), list[Tensor]()
 
     def add(self, X: Tensor, values: Tensor) -> None:
+        """Record the objective, and what is watched, at the points X."""
         self.values.append(values)
         if self.watch is not None:
             self.watched.append(self.watch(X))
 
     def finish(self, X: Tensor, evaluations: int) -> Descent:
+        """Return what was recorded."""
         watched = torch.stack(self.watched) if self.watched else None
         return Descent(X, torch.stack(self.values), evaluations, watched)
+
+
+@dataclass(frozen=True)
+class State:
+    """All starts at one moment."""
+
+    X: Tensor
+    values: Tensor
+    G: Tensor
+    metric: Tensor | None
+
+    def replace(self, where: Tensor, other: State, which: Tensor) -> None:
+        """Overwrite the starts ``where`` by those of ``other`` picked out by ``which``."""
+        self.X[where], self.values[where], self.G[where] = other.X[which], other.values[which], other.G[which]
+        if self.metric is not None and other.metric is not None:
+            self.metric[where] = other.metric[which]
+
+    def clone(self) -> State:
+        """Return a copy that may be overwritten."""
+        metric = None if self.metric is None else self.metric.clone()
+        return State(self.X.clone(), self.values.clone(), self.G.clone(), metric)
 
 
 def gradient_descent(
@@ -99,9 +112,9 @@ def gradient_descent(
         InputError: if ``step`` is not positive or ``iterations`` is negative.
     """
     check_number("step", step, 0, low_open=True)
-    trace, X = _Trace(watch), start
+    trace, X = Trace(watch), start
     for _ in range(check_integer("iterations", iterations)):
-        now = _evaluate(objective, X, manifold, metric=False)
+        now = evaluate(objective, X, manifold, metric=False)
         trace.add(X, now.values)
         X = manifold.retract(X, -step * now.G)
     with torch.no_grad():
@@ -109,156 +122,11 @@ def gradient_descent(
     return trace.finish(X, (iterations + 1) * len(start))
 
 
-def lbfgs(
-    objective: Objective,
-    start: Tensor,
-    *,
-    iterations: int = 200,
-    tolerance: float = 1e-8,
-    memory: int = 8,
-    manifold: Manifold = SPHERE,
-    watch: Watch | None = None,
-) -> Descent:
-    """L-BFGS on a manifold; every start has its own curvature pairs and step length.
-
-    Pairs are kept as differences in the surrounding space and the direction is projected onto the tangent space:
-    without transport this is L-BFGS on the objective extended off the manifold along its normals. The recursion starts
-    from the inverse of the objective's metric, if it has one.
-
-    Args:
-        objective: what to make small.
-        start: points of the manifold, shape (B, rows, columns).
-        iterations: at most so many.
-        tolerance: a start is done when the norm of its gradient is below this times max(1, abs(value)).
-        memory: number of curvature pairs kept.
-        manifold: where the points live.
-        watch: anything else to record along the way.
-
-    Example:
-        The eigenvector of the largest eigenvalue minimises -x'Ax on the sphere:
-
-        >>> A = torch.diag(torch.tensor([1.0, 2.0, 5.0]))
-        >>> start = torch.nn.functional.normalize(torch.ones(1, 1, 3), dim=-1)
-        >>> abs(lbfgs(lambda X: (-((X @ A) * X).sum((-1, -2)), None), start, tolerance=1e-4).value + 5) < 1e-5
-        True
-    """
-    check_integer("iterations", iterations)
-    pairs = deque[_Pair](maxlen=check_integer("memory", memory, 1))
-    trace, now = _Trace(watch), _evaluate(objective, start, manifold)
-    trace.add(now.X, now.values)
-    stuck, evaluations = torch.zeros_like(now.values, dtype=torch.bool), len(start)
-    for _ in range(iterations):
-        stuck = stuck | (_norm(now.G) <= tolerance * now.values.abs().clamp_min(1))
-        if stuck.all():
-            break
-        T = _direction(now, pairs, manifold)
-        before, (now, failed, spent) = now, _search(objective, now, T, (~stuck).nonzero().flatten(), manifold)
-        evaluations += spent
-        pairs.append(_pair(now.X - before.X, now.G - before.G))
-        stuck[failed] = True
-        trace.add(now.X, now.values)
-    return trace.finish(now.X, evaluations)
-
-
-def _evaluate(objective: Objective, X: Tensor, manifold: Manifold, *, metric: bool = True) -> _State:
+def evaluate(objective: Objective, X: Tensor, manifold: Manifold, *, metric: bool = True) -> State:
     """Return the points with their values, Riemannian gradients and, if wanted and known, metric."""
     with torch.enable_grad():
         leaf = X.detach().requires_grad_()
         values, make = objective(leaf)
         (G,) = torch.autograd.grad(values.sum(), leaf)
     with torch.no_grad():
-        return _State(X, values.detach(), manifold.tangent(X, G), make() if metric and make is not None else None)
-
-
-def _dot(A: Tensor, B: Tensor) -> Tensor:
-    return (A * B).sum((-1, -2), keepdim=True)
-
-
-def _norm(A: Tensor) -> Tensor:
-    return _dot(A, A).flatten().sqrt()
-
-
-def _pair(S: Tensor, Y: Tensor) -> _Pair:
-    """A step, its change of gradient and 1 / <s, y>, which is 0 (no effect) where the curvature is not positive."""
-    sy = _dot(S, Y)
-    good = sy > 1e-10 * (_dot(S, S) * _dot(Y, Y)).sqrt()
-    return S, Y, torch.where(good, 1 / sy.where(good, torch.ones_like(sy)), 0)
-
-
-def _direction(now: _State, pairs: deque[_Pair], manifold: Manifold) -> Tensor:
-    """The two-loop recursion; steepest descent where it does not descend."""
-    Q, weights = now.G, list[Tensor]()
-    for S, Y, rho in reversed(pairs):
-        weights.append(rho * _dot(S, Q))
-        Q = Q - weights[-1] * Y
-    Q = _scaled(Q, pairs) if now.metric is None else torch.cholesky_solve(Q, _damped_factor(now.metric))
-    for (S, Y, rho), weight in zip(pairs, reversed(weights), strict=True):
-        Q = Q + S * (weight - rho * _dot(Y, Q))
-    T = manifold.tangent(now.X, -Q)
-    return torch.where(_dot(T, now.G) < 0, T, _scaled(-now.G, pairs))
-
-
-def _scaled(Q: Tensor, pairs: deque[_Pair]) -> Tensor:
-    """Multiply by the newest pair's <s, y> / <y, y>; without one make it short."""
-    short = 0.3 / _norm(Q).clamp_min(torch.finfo(Q.dtype).tiny)[:, None, None]
-    if not pairs:
-        return Q * short
-    _, Y, rho = pairs[-1]
-    curved = rho > 0
-    return Q * torch.where(curved, 1 / (rho * _dot(Y, Y)).where(curved, torch.ones_like(rho)), short)
-
-
-def _damped_factor(metric: Tensor) -> Tensor:
-    """Cholesky factor of the metric plus a part of its mean diagonal."""
-    mean = metric.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    identity = torch.eye(metric.shape[-1], dtype=metric.dtype, device=metric.device)
-    damped = metric + (_DAMPING * mean + torch.finfo(metric.dtype).tiny ** 0.5) * identity
-    factor: Tensor = torch.linalg.cholesky(damped)
-    return factor
-
-
-@dataclass(frozen=True)
-class _State:
-    """All starts at one moment."""
-
-    X: Tensor
-    values: Tensor
-    G: Tensor
-    metric: Tensor | None
-
-    def replace(self, where: Tensor, other: _State, which: Tensor) -> None:
-        """Overwrite the starts ``where`` by those of ``other`` picked out by ``which``."""
-        self.X[where], self.values[where], self.G[where] = other.X[which], other.values[which], other.G[which]
-        if self.metric is not None and other.metric is not None:
-            self.metric[where] = other.metric[which]
-
-    def clone(self) -> _State:
-        """Return a copy that may be overwritten."""
-        metric = None if self.metric is None else self.metric.clone()
-        return _State(self.X.clone(), self.values.clone(), self.G.clone(), metric)
-
-
-class _Search(NamedTuple):
-    state: _State
-    failed: Tensor
-    evaluations: int
-
-
-def _search(objective: Objective, state: _State, T: Tensor, pending: Tensor, manifold: Manifold) -> _Search:
-    """Shorten the steps of the pending starts until each decreases enough; one that cannot stays where it is."""
-    new, slope, length, evaluations = state.clone(), _dot(T, state.G).flatten(), 1.0, 0
-    rounding = 8 * torch.finfo(state.values.dtype).eps * state.values.abs()
-    for _ in range(_TRIALS):
-        X = manifold.retract(state.X[pending], length * T[pending])
-        trial = _evaluate(objective, X, manifold)
-        evaluations += len(pending)
-        allowed = state.values + _SUFFICIENT * length * slope + rounding
-        enough = trial.values <= allowed[pending]
-        if len(enough) == len(state.values) and enough.all():
-            return _Search(trial, pending[:0], evaluations)
-        new.replace(pending[enough], trial, enough)
-        pending = pending[~enough]
-        if not len(pending):
-            break
-        length *= _SHRINK
-    return _Search(new, pending, evaluations)
+        return State(X, values.detach(), manifold.tangent(X, G), make() if metric and make is not None else None)

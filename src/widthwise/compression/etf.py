@@ -7,7 +7,7 @@ from torch import Tensor
 
 from widthwise import duals
 from widthwise.activations import Activation, get
-from widthwise.compression.descent import lbfgs
+from widthwise.compression.lbfgs import lbfgs
 from widthwise.compression.manifold import FRAMES
 from widthwise.compression.target import Target
 from widthwise.errors import InputError, check_integer, check_type

@@ -21,7 +21,7 @@ from widthwise import duals
 from widthwise.activations import Activation, get
 from widthwise.compression.etf import etf_objective
 from widthwise.compression.linalg import explained
-from widthwise.compression.neurons import UnitNeurons
+from widthwise.compression.neurons import gram
 from widthwise.errors import check_integer
 
 __all__ = ["limit_objective", "network_distance", "objective_bound", "simplex_is_optimal"]
@@ -37,13 +37,12 @@ def limit_objective(V: Tensor, activation: str | Activation) -> Tensor:
         >>> limit_objective(simplex_etf(10, 9), "relu").item().__round__(6)
         5.912802
     """
-    return explained(UnitNeurons(get(activation))(V).gram(), V.new_ones(*V.shape[:-1], 1))[0]
+    return explained(gram(V, activation=activation), V.new_ones(*V.shape[:-1], 1))[0]
 
 
 def network_distance(V: Tensor, other: Tensor, activation: str | Activation) -> Tensor:
     """Return the Frobenius norm of G_VV - G_V'V' (35) for unit rows in one order, shape (...)."""
-    neurons = UnitNeurons(get(activation))
-    distance: Tensor = torch.linalg.matrix_norm(neurons(V).gram() - neurons(other).gram())
+    distance: Tensor = torch.linalg.matrix_norm(gram(V, activation=activation) - gram(other, activation=activation))
     return distance
 
 

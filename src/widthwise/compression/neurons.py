@@ -21,14 +21,47 @@ import torch
 from torch import Tensor
 
 from widthwise import duals
-from widthwise.activations import Activation
+from widthwise.activations import Activation, get
+from widthwise.activations.registry import ActivationLike
+from widthwise.compression._check import check_unit
+from widthwise.compression.mehler import mehler
 from widthwise.duals.quadrature import Grid, hermite
+from widthwise.errors import InputError
 
-__all__ = ["GaussianNeurons", "Layer", "Neurons", "UnitNeurons", "mehler"]
+__all__ = ["GaussianNeurons", "Layer", "Neurons", "UnitNeurons", "gram"]
 
 _REACH = 8.5  # standard deviations; 2e-17 of the mass lies beyond
 _PANELS = 8
 _ORDER = 16  # Gauss-Legendre points a panel
+
+
+def gram(U: Tensor, V: Tensor | None = None, *, activation: ActivationLike) -> Tensor:
+    """Return the Gram matrix E[phi(u_i.X) phi(v_j.X)] for unit rows and standard normal inputs (5).
+
+    Args:
+        U: shape (..., m, d).
+        V: shape (n, d), or U itself if omitted.
+        activation: phi.
+
+    Returns:
+        Shape (..., m, n), differentiable.
+
+    Raises:
+        InputTypeError: if an argument is no floating tensor.
+        InputError: if rows are not unit vectors or have different dimensions.
+
+    Example:
+        >>> gram(torch.eye(2, dtype=torch.float64), activation="relu")
+        tensor([[0.5000, 0.1592],
+                [0.1592, 0.5000]], dtype=torch.float64)
+    """
+    neurons = UnitNeurons(get(activation))
+    layer = neurons(check_unit("U", U))
+    if V is None:
+        return layer.gram()
+    if check_unit("V", V).dim() != 2 or V.shape[1] != U.shape[-1]:
+        raise InputError(f"V: got shape {tuple(V.shape)}, allowed is (n, {U.shape[-1]})")
+    return layer.gram(neurons(V))
 
 
 class Layer(Protocol):
@@ -61,12 +94,6 @@ class UnitNeurons:
 
     Attributes:
         activation: phi.
-
-    Example:
-        >>> from widthwise.activations import get
-        >>> UnitNeurons(get("relu"))(torch.eye(2, dtype=torch.float64)).gram()
-        tensor([[0.5000, 0.1592],
-                [0.1592, 0.5000]], dtype=torch.float64)
     """
 
     activation: Activation
@@ -149,53 +176,6 @@ class GaussianLayer:
     def mean(self) -> Tensor:
         """Return E[neuron_i]."""
         return self.series[0]
-
-
-def mehler(rho: Tensor, c: Tensor, e: Tensor) -> Tensor:
-    """Return sum_k c_k[i] e_k[j] rho_ij^k, keeping no powers for the backward pass.
-
-    Args:
-        rho: correlations, shape (..., m, n).
-        c: coefficients of the rows, shape (K, m) or (K, ..., m).
-        e: coefficients of the columns, shape (K, n) or (K, ..., n).
-    """
-    c, e = (_between(part, rho.shape[:-2]) for part in (c, e))
-    total: Tensor = _Mehler.apply(rho, c, e)  # type: ignore[no-untyped-call]
-    return total
-
-
-class _Mehler(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rho: Tensor, c: Tensor, e: Tensor) -> Tensor:
-        ctx.save_for_backward(rho, c, e)
-        return _horner(rho, c, e)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        rho, c, e = ctx.saved_tensors
-        _, rows, columns = ctx.needs_input_grad
-        by_c, by_e = list[Tensor](), list[Tensor]()
-        power = grads[0].clone()
-        for ck, ek in zip(c, e, strict=True) if rows or columns else ():
-            by_c += [(power @ ek.unsqueeze(-1)).squeeze(-1)] if rows else []
-            by_e += [(power.mT @ ck.unsqueeze(-1)).squeeze(-1)] if columns else []
-            power *= rho
-        order = torch.arange(1, len(c), dtype=c.dtype, device=c.device).view(-1, *[1] * (c.dim() - 1))
-        slope = _horner(rho, c[1:] * order, e[1:])
-        return slope * grads[0], torch.stack(by_c) if rows else None, torch.stack(by_e) if columns else None
-
-
-def _horner(rho: Tensor, c: Tensor, e: Tensor) -> Tensor:
-    total = torch.zeros_like(rho)
-    for ck, ek in zip(reversed(c), reversed(e), strict=True):
-        total.mul_(rho).addcmul_(ck.unsqueeze(-1), ek.unsqueeze(-2))
-    return total
-
-
-def _between(c: Tensor, batch: torch.Size) -> Tensor:
-    """Give coefficients the batch dimensions of the correlations."""
-    middle = c.shape[1:-1] or (1,) * len(batch)
-    return c.reshape(c.shape[0], *middle, c.shape[-1]).expand(c.shape[0], *batch, c.shape[-1])
 
 
 def _cosines(rows: Tensor) -> Tensor:

@@ -8,8 +8,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from widthwise.activations import get
+from widthwise.activations.registry import ActivationLike
+from widthwise.compression._check import check_network, unit_rows
 from widthwise.compression.linalg import explained, pseudo_solve
-from widthwise.compression.neurons import Layer, Neurons
+from widthwise.compression.neurons import Layer, Neurons, UnitNeurons
 
 __all__ = ["Target"]
 
@@ -32,6 +35,28 @@ class Target:
     W: Tensor
     a: Tensor
     neurons: Neurons
+
+    @classmethod
+    def unit(cls, W: Tensor, a: Tensor, activation: ActivationLike) -> Target:
+        """Return the target with unit rows under standard normal inputs, in float64.
+
+        Args:
+            W: shape (N, d); a homogeneous activation takes other lengths than 1 into ``a``.
+            a: shape (N,) or (N, k).
+            activation: a name, an activation, a module or a function.
+
+        Raises:
+            InputTypeError: if a tensor is none, or not floating.
+            InputError: for a wrong shape, NaN, or rows of other lengths where the activation is not homogeneous.
+
+        Example:
+            >>> target = Target.unit(torch.eye(2), torch.ones(2), "relu")
+            >>> round(target.power, 4)  # (g(1) + g(0)) / 2
+            0.3296
+        """
+        rows, coefficients = check_network(W, a)
+        known = get(activation)
+        return cls(*unit_rows(rows, coefficients, known), UnitNeurons(known))
 
     @cached_property
     def power(self) -> float:

@@ -10,24 +10,17 @@ from torch import Tensor
 from widthwise import duals
 from widthwise.activations import Activation, get
 from widthwise.activations.registry import ActivationLike
-from widthwise.compression._check import check_tensor, is_homogeneous, unit_rows
-from widthwise.compression.baselines import BASELINES, greedy, random
-from widthwise.compression.descent import lbfgs
-from widthwise.compression.etf import best_orientation, etf_objective
+from widthwise.compression._check import check_network, check_tensor, is_homogeneous, unit_rows
+from widthwise.compression.directions import METHODS, Choice, choose, degenerate, whitened
+from widthwise.compression.etf import etf_objective
 from widthwise.compression.inputs import Whitening
-from widthwise.compression.manifold import FLAT, SPHERE
-from widthwise.compression.neurons import GaussianNeurons, UnitNeurons
-from widthwise.compression.objectives import full_objective
+from widthwise.compression.neurons import GaussianNeurons
 from widthwise.compression.target import Target
 from widthwise.errors import InputError, check_choice, check_integer
 
-__all__ = ["METHODS", "Compressed", "compress"]
+__all__ = ["Compressed", "compress"]
 
-METHODS = (*sorted(BASELINES), "etf", "optimal")
-"""Ways to choose V and b: the baselines, the best-turned simplex ETF, and descent from several starts."""
-
-_GREEDY = 8192  # neurons of a target whose whole Gram matrix is held for a greedy start
-_DEGENERATE = 1e-12  # of the power
+_DEGENERATE = "the limit is degenerate, since E[f_W] = 0 (mu_a = 0 or g(0) = 0): the limit loss does not depend on V"
 
 
 @dataclass(frozen=True)
@@ -48,7 +41,7 @@ class Compressed:
         power: E|f_W|^2, the loss of the empty network.
         limit_optimum: the limit loss of any simplex ETF (30, 32), known before anything is optimised; ``None`` where
             no simplex of M vectors exists, or rows are not unit vectors.
-        note: what to know about the numbers, or empty.
+        note: what else to know, or empty: a degenerate limit, inputs that vary in few directions.
     """
 
     V: Tensor
@@ -102,8 +95,8 @@ def compress(
         bias: shape (N,).
         mean: of the inputs, shape (d,).
         covariance: of the inputs, shape (d, d); directions in which they do not vary are ignored.
-        method: one of :data:`METHODS`. ``"optimal"`` descends with L-BFGS from the best-turned simplex ETF, the
-            greedy selection and random subsets at once, and keeps the best.
+        method: one of :data:`~widthwise.compression.METHODS`. ``"optimal"`` descends with L-BFGS from the best-turned
+            simplex ETF, the greedy selection and random subsets at once, and keeps the best.
         restarts: number of random starts.
         iterations: at most so many steps of the descent.
         seed: of everything random.
@@ -128,18 +121,11 @@ def compress(
     target, whitening = _problem(W, a, known, bias, mean, covariance)
     if check_integer("M", M, 1) > len(W):
         raise InputError(f"M: got {M}, allowed is at most the number of neurons, N = {len(W)}")
+    check_integer("restarts", restarts)
+    check_integer("iterations", iterations)
     generator = torch.Generator().manual_seed(check_integer("seed", seed))
-    if method in BASELINES:
-        rows, b = BASELINES[method](target, M, generator)
-        start_loss = target.loss(rows, b)
-    else:
-        starts = _starts(target, M, method, check_integer("restarts", restarts), generator)
-        losses = target.least_loss(starts)
-        start_loss, rows = losses.min(), starts[int(losses.argmin())]
-        if method == "optimal":
-            rows = _descend(target, starts, check_integer("iterations", iterations))
-        b = target.coefficients(rows)
-    return _result(target, rows, b, whitening, float(start_loss), like=W, flat=a.dim() == 1)
+    chosen = choose(target, M, method, restarts=restarts, iterations=iterations, generator=generator)
+    return _result(target, chosen, whitening, like=W, flat=a.dim() == 1)
 
 
 def _problem(
@@ -151,13 +137,10 @@ def _problem(
     covariance: Tensor | None,
 ) -> tuple[Target, Whitening | None]:
     """Check everything and bring it to standard normal inputs."""
-    rows = check_tensor("W", W, None, None)
-    N, d = rows.shape
-    coefficients = check_tensor("a", a, N, None) if isinstance(a, Tensor) and a.dim() == 2 else check_tensor("a", a, N)
-    coefficients = coefficients.reshape(N, -1)
     if bias is None and mean is None and covariance is None:
-        rows, coefficients = unit_rows(rows, coefficients, activation)
-        return _nonzero(Target(rows, coefficients, UnitNeurons(activation))), None
+        return _nonzero(Target.unit(W, a, activation)), None
+    rows, coefficients = check_network(W, a)
+    N, d = rows.shape
     if activation.jumps:
         raise InputError(
             f"activation: got {activation.name}, which jumps, allowed with biases or a covariance is a continuous one"
@@ -178,56 +161,8 @@ def _nonzero(target: Target) -> Target:
     return target
 
 
-def _degenerate(target: Target) -> bool:
-    return bool(target.mean.square().sum() <= _DEGENERATE * target.power)
-
-
-def _starts(target: Target, M: int, method: str, restarts: int, generator: torch.Generator) -> Tensor:
-    """Stack the points to descend from, shape (B, M, D)."""
-    simplex = isinstance(target.neurons, UnitNeurons) and target.W.shape[1] + 1 >= M and not _degenerate(target)
-    if method == "etf":
-        _check_etf(target)
-        return best_orientation(target, M, generator=generator).unsqueeze(0)
-    starts = [best_orientation(target, M, restarts=2, generator=generator)] if simplex else []
-    if len(target.W) <= _GREEDY:
-        starts.append(greedy(target, M, generator)[0])
-    subsets = restarts if starts else max(restarts, 1)
-    return torch.stack([*starts, *(random(target, M, generator)[0] for _ in range(subsets))])
-
-
-def _check_etf(target: Target) -> None:
-    if not isinstance(target.neurons, UnitNeurons):
-        raise InputError("method: got 'etf', allowed with bias, mean or covariance is any other")
-    if _degenerate(target):
-        raise InputError(f"method: got 'etf', allowed is any other: {_NOTE}")
-
-
-_NOTE = "the limit is degenerate, since E[f_W] = 0 (mu_a = 0 or g(0) = 0): the limit loss does not depend on V"
-
-
-def _descend(target: Target, starts: Tensor, iterations: int) -> Tensor:
-    free = isinstance(target.neurons, GaussianNeurons) and not is_homogeneous(target.neurons.activation)
-    manifold = FLAT if free else SPHERE
-    descent = lbfgs(full_objective(target), starts, iterations=iterations, tolerance=1e-7, manifold=manifold)
-    return descent.best
-
-
-def _result(
-    target: Target,
-    rows: Tensor,
-    b: Tensor,
-    whitening: Whitening | None,
-    start_loss: float,
-    *,
-    like: Tensor,
-    flat: bool,
-) -> Compressed:
-    M, D = rows.shape
-    optimum = None
-    if isinstance(target.neurons, UnitNeurons) and D + 1 >= M:
-        activation = target.neurons.activation
-        first = float(target.mean.square().sum()) * float(duals.g(activation, 0.0))
-        optimum = target.power - first * etf_objective(M, activation)
+def _result(target: Target, chosen: Choice, whitening: Whitening | None, *, like: Tensor, flat: bool) -> Compressed:
+    rows, b = chosen.V, chosen.b
     V, bias = (rows, None) if whitening is None else whitening.weights(rows)
     return Compressed(
         V=V.to(like.dtype),
@@ -235,10 +170,25 @@ def _result(
         bias=None if bias is None else bias.to(like.dtype),
         activation=target.neurons.activation,
         loss=max(0.0, float(target.loss(rows, b))),
-        start_loss=max(0.0, start_loss),
+        start_loss=max(0.0, chosen.start_loss),
         limit_loss=float(target.limit_loss(rows, b)),
         gap=float(target.gap(rows, b)),
         power=target.power,
-        limit_optimum=optimum,
-        note=_NOTE if _degenerate(target) else "",
+        limit_optimum=_limit_optimum(target, len(rows)),
+        note=_note(target, whitening),
     )
+
+
+def _limit_optimum(target: Target, M: int) -> float | None:
+    if whitened(target) or target.W.shape[1] + 1 < M:
+        return None
+    activation = target.neurons.activation
+    first = float(target.mean.square().sum()) * float(duals.g(activation, 0.0))  # (mu_a g(0))^2
+    return target.power - first * etf_objective(M, activation)
+
+
+def _note(target: Target, whitening: Whitening | None) -> str:
+    if whitening is None:
+        return _DEGENERATE if degenerate(target) else ""
+    d, rank = whitening.root.shape
+    return "" if rank == d else f"the inputs vary in {rank} of {d} directions; weights along the others are 0"

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from widthwise import duals
-from widthwise.activations import get
 from widthwise.compression import (
     etf_objective,
     full_objective,
+    gram,
     lbfgs,
     limit_energy,
     limit_objective,
@@ -21,7 +21,6 @@ from widthwise.compression import (
     simplex_is_optimal,
 )
 from widthwise.compression.linalg import pseudo_solve
-from widthwise.compression.neurons import UnitNeurons
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.robust_pruning.common import at, canvas
 from widthwise.experiments.two_layer_compression.common import COLOURS, generator, random_target, unit
@@ -65,7 +64,7 @@ def _describe(V: Tensor, activation: str) -> dict[str, Any]:
     """Numbers that tell configurations apart: what stays the same under rotation."""
     M, d = V.shape
     bound = objective_bound(M, d, activation)
-    b = pseudo_solve(UnitNeurons(get(activation))(V).gram(), torch.ones(M, 1, dtype=V.dtype)).flatten()
+    b = pseudo_solve(gram(V, activation=activation), torch.ones(M, 1, dtype=V.dtype)).flatten()
     b = b / b.sum()
     cosines = (V @ V.T)[*torch.triu_indices(M, M, 1)]
     frame = torch.linalg.eigvalsh(V.T @ (b.unsqueeze(1) * V))

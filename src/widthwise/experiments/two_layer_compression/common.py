@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from widthwise.activations import get
-from widthwise.compression import Target, UnitNeurons
+from widthwise.compression import Target
 from widthwise.report.style import LIGHT
 
 __all__ = ["COLOURS", "generator", "random_target", "timed", "unit"]
@@ -34,7 +33,7 @@ def random_target(N: int, d: int, seed: int, activation: str = "relu") -> Target
     """N neurons uniform on the sphere in R^d with coefficients uniform on [0, 2], so that mu_a = 1."""
     source = generator(seed)
     W = unit(N, d, source=source)
-    return Target(W, 2 * torch.rand(N, 1, dtype=torch.float64, generator=source), UnitNeurons(get(activation)))
+    return Target.unit(W, 2 * torch.rand(N, dtype=torch.float64, generator=source), activation)
 
 
 def timed(run: Callable[[], T]) -> tuple[T, float]:

@@ -45,15 +45,15 @@ def decay(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     sizes = at(scale, (32, 128), (64, 256, 1024, 4096, 16384), (64, 256, 1024, 4096, 16384, 65536))
     dimensions = at(scale, (8, 16), (8, 12, 16, 24, 32), (8, 16, 32, 64, 128))
     wide, many = at(scale, 32, 1000, 4000), at(scale, 512, 100_000, 4_000_000)
-    draws = at(scale, 2, 4, 20)
+    draws = at(scale, {"N": 2, "d": 2}, {"N": 20, "d": 4}, {"N": 50, "d": 20})
     rows: list[Row] = []
     for varied, pairs in (("N", [(N, wide) for N in sizes]), ("d", [(many, d) for d in dimensions])):
         for N, d in pairs:
-            found = [_gaps(random_target(N, d, s), s) for s in range(seed, seed + draws)]
+            found = [_gaps(random_target(N, d, s), s) for s in range(seed, seed + draws[varied])]
             rows.append({"varied": varied, "N": N, "d": d} | _mean(found))
     slopes = {(varied, key): _slope(rows, varied, key) for varied in ("N", "d") for key in _NAMES}
     notes = [f"slope of {_NAMES[key]} against {varied}: {slope:.2f}" for (varied, key), slope in slopes.items()]
-    settings = {"M": _M, "d_large": wide, "N_large": many, "draws": draws, "seed": seed, "a": "uniform on [0, 2]"}
+    settings = {"M": _M, "d_large": wide, "N_large": many, "draws_N": draws["N"], "draws_d": draws["d"], "seed": seed}
     return Outcome("decay", scale, settings, rows, _draw_decay(rows, slopes), notes)
 
 
@@ -110,23 +110,14 @@ def orientation(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcom
         data: not used.
         seed: of the first target.
     """
-    sizes, dimensions = (
-        at(scale, (40,), (100, 400, 1600), (100, 400, 1600, 6400)),
-        at(scale, (6,), (10, 30), (10, 30, 100)),
-    )
-    counts, draws = at(scale, (4,), (4, 8, 11), (4, 8, 11, 20, 31)), at(scale, 1, 3, 10)
+    sizes = at(scale, (40,), (100, 400, 1600), (100, 400, 1600, 6400))
+    dimensions, counts = at(scale, (6,), (10, 30), (10, 30, 100)), at(scale, (4,), (4, 8, 11), (4, 8, 11, 20, 31))
+    draws, iterations = at(scale, 1, 3, 10), at(scale, 30, 100, 200)
     rows: list[Row] = []
-    for N in sizes:
-        for d in dimensions:
-            for M in counts:
-                if d + 1 >= M:
-                    found = [
-                        _losses(random_target(N, d, s), M, s, at(scale, 30, 100, 200))
-                        for s in range(seed, seed + draws)
-                    ]
-                    rows.append(
-                        {"N": N, "d": d, "M": M} | {k: math.fsum(f[k] for f in found) / draws for k in found[0]}
-                    )
+    for N, d, M in itertools.product(sizes, dimensions, counts):
+        if d + 1 >= M:
+            found = [_losses(random_target(N, d, s), M, s, iterations) for s in range(seed, seed + draws)]
+            rows.append({"N": N, "d": d, "M": M} | _mean(found))
     ratios = [row["turned"] / row["optimum"] for row in rows]
     notes = [
         f"the best-turned simplex loses {min(ratios):.3f} to {max(ratios):.3f} times the optimum, "
