@@ -80,9 +80,7 @@ def train_alone(model, pruned, data, config, seed, loss):
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
     scheduler = (
-        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs)
-        if config.schedule == "cosine"
-        else None
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs) if config.schedule == "cosine" else None
     )
     x, y = data
 
