@@ -9,9 +9,9 @@ import math
 import pytest
 
 from widthwise.errors import InputError
+from widthwise.experiments.command import run
 from widthwise.experiments.outcome import Outcome, save
 from widthwise.experiments.robust_pruning import EXPERIMENTS, critical, fig1, fig2, fig3, growth, signal, table2, table4
-from widthwise.experiments.robust_pruning.__main__ import main
 
 
 def test_figure_1_is_uniform_on_the_edge_and_loses_layers_off_it():
@@ -68,8 +68,8 @@ def test_training_gives_an_accuracy_for_every_case(experiment, cases):
 
 
 def test_the_command_writes_what_the_experiment_gives_and_the_same_again(tmp_path, capsys):
-    assert main(["growth", "--out", str(tmp_path / "a")]) == 0
-    assert main(["growth", "--out", str(tmp_path / "b")]) == 0
+    assert run("robust_pruning", EXPERIMENTS, ["growth", "--out", str(tmp_path / "a")]) == 0
+    assert run("robust_pruning", EXPERIMENTS, ["growth", "--out", str(tmp_path / "b")]) == 0
     printed = capsys.readouterr().out
     assert "growth-smoke.json" in printed
     for kind in ("json", "csv", "svg"):
@@ -92,10 +92,10 @@ def test_what_is_not_finite_is_written_as_null(tmp_path):
 
 
 def test_bad_input_is_one_line_and_code_2(tmp_path, capsys):
-    assert main(["fig1", "--data", "nowhere.npz", "--out", str(tmp_path)]) == 2
+    assert run("robust_pruning", EXPERIMENTS, ["fig1", "--data", "nowhere.npz", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: nowhere.npz")
     with pytest.raises(SystemExit, match="2"):
-        main(["fig9", "--out", str(tmp_path)])
+        run("robust_pruning", EXPERIMENTS, ["fig9", "--out", str(tmp_path)])
     capsys.readouterr()
     for experiment in EXPERIMENTS.values():
         with pytest.raises(InputError, match="scale: got 'huge', allowed are paper, small, smoke"):

@@ -71,7 +71,7 @@ def _draw(rows: list[Row]) -> Figure:
         panel.set_yscale("log")
         panel.set_xlabel("blocks L")
         if stable:
-            panel.set_xscale("log")
-    panels[0].set_ylabel("m_l, mean over blocks (dashed: theory)")
+            panel.set_xscale("log", base=2)
+    panels[0].set_ylabel("m_l (dashed: theory)")
     panels[0].legend(frameon=False)
     return figure

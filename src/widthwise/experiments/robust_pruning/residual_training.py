@@ -43,7 +43,7 @@ def table2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
         data: CIFAR-10 by default.
         seed: of the first run.
     """
-    splits = _shrunk(load(scale, data, "cifar-10"), at(scale, 1, 2, 1))
+    splits = _shrunk(load(scale, data, "cifar10"), at(scale, 1, 2, 1))
     depths, width = at(scale, (20,), (32,), (32, 50, 104)), at(scale, 0.25, 0.5, 2.0)
     sparsities, seeds = at(scale, (0.5,), (0.9, 0.98, 0.995), (0.9, 0.95, 0.98, 0.995, 0.999)), at(scale, 1, 2, 3)
     epochs, examples = at(scale, 1, 10, 160), at(scale, 200, 4000, 50_000)

@@ -70,7 +70,7 @@ def _perceptrons(name: str, activation: str, sigma_b: float, scale: str, data: A
     splits = load(scale, data, "mnist")
     depths = at(scale, (2, 4), (2, 20, 60, 100), (2, 20, 40, 60, 80, 100))
     sparsities = at(scale, (0.5,), (0.1, 0.5, 0.9), tuple(i / 10 for i in range(1, 10)))
-    width, steps = at(scale, 16, 100, 100), at(scale, 20, 3000, 10_000)
+    width, steps = at(scale, 16, 100, 100), at(scale, 20, 4000, 10_000)
     config = TrainConfig(epochs=1, batch_size=100, lr=at(scale, 0.1, 0.01, 0.001))
     rows: list[Row] = []
     for depth in depths:
