@@ -282,7 +282,7 @@ def fitted(**layers: nn.Module) -> tuple[nn.Module, Mask]:
 @pytest.mark.parametrize(
     ("layers", "arguments", "error", "message"),
     [
-        ({}, {}, InputError, "activation: the model has none that is known; name the one .* relu"),
+        ({}, {}, InputError, "activation: the model has no module that is a known activation; name the one .* relu"),
         ({"a": nn.ReLU(), "b": nn.Tanh()}, {}, InputError, "activation: the model has relu, tanh; name"),
         ({"a": nn.ReLU()}, {"activation": "relo"}, InputError, "did you mean 'relu'"),
         ({"a": nn.ReLU()}, {"rule": "open"}, InputError, "rule: got 'open', allowed are auto, closed, measured"),

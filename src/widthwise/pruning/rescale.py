@@ -127,7 +127,7 @@ def rescale(
     _check_in_force(inner, check_type("mask", mask, Mask))
     check_choice("rule", rule, ("auto", "closed", "measured"))
     check_number("sigma_b", sigma_b, 0)
-    phi = _only_activation(inner) if activation is None else activations.get(activation)
+    phi = activations.of_model(inner) if activation is None else activations.get(activation)
     if sigma_w is None:
         sigma_w = edge_of_chaos(phi, sigma_b)[0]
     check_number("sigma_w", sigma_w, 0, low_open=True)
@@ -256,19 +256,6 @@ def _check_in_force(model: nn.Module, mask: Mask) -> None:
     for name, weight in weights.items():
         if weight.detach()[~mask[name].to(weight.device)].any():
             raise InputError(f"mask: is not in force, {name!r} has weights that it removes; call mask.apply(model)")
-
-
-def _only_activation(model: nn.Module) -> Activation:
-    """The one activation among the model's modules."""
-    kinds = {found.name: found for module in model.modules() if (found := activations.of_module(module)) is not None}
-    kinds.pop("linear", None)
-    if len(kinds) != 1:
-        got = ", ".join(sorted(kinds)) or "none that is known"
-        raise InputError(
-            f"activation: the model has {got}; name the one between its layers, of {', '.join(activations.names())},"
-            " or pass its function"
-        )
-    return next(iter(kinds.values()))
 
 
 def _inputs(model: nn.Module, data: Data | Tensor) -> Tensor:

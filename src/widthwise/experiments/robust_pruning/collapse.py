@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas, gaussian_, load, spread_out, thin
+from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out, thin
+from widthwise.init import gaussian_
 from widthwise.meanfield import edge_of_chaos
 from widthwise.models import mlp
 from widthwise.pruning import critical_sparsity
@@ -107,7 +108,7 @@ def _scores(
     """SNIP scores of a tanh network of ``depth`` layers, the last of them linear."""
     x, y = batch
     model = mlp(x[0].numel(), 10, width=width, depth=depth - 1, activation="tanh").double()
-    return snip(gaussian_(model, sigma_w, sigma_b, seed), (x.double(), y), functional.cross_entropy)
+    return snip(gaussian_(model, sigma_w, sigma_b, generator=seeded(seed)), (x.double(), y), functional.cross_entropy)
 
 
 def _draw_neurons(kept: dict[str, Tensor]) -> Figure:

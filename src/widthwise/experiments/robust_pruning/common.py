@@ -1,4 +1,4 @@
-"""What the experiments share: their data, their initialization, their look."""
+"""What the experiments share: their settings, their data, their look."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from widthwise import data as datasets
 from widthwise.data import Splits
@@ -17,7 +17,7 @@ from widthwise.errors import check_choice
 from widthwise.experiments.outcome import SCALES
 from widthwise.report.style import RC
 
-__all__ = ["at", "canvas", "gaussian_", "load", "spread_out", "thin"]
+__all__ = ["at", "canvas", "load", "seeded", "spread_out", "thin"]
 
 T = TypeVar("T")
 
@@ -44,22 +44,14 @@ def load(scale: str, data: Any, otherwise: str) -> Splits:
     return datasets.split(datasets.load(name), validation=0.0)
 
 
-def gaussian_(model: nn.Module, sigma_w: float, sigma_b: float, seed: int) -> nn.Module:
-    """Draw weights from N(0, sigma_w^2 / fan_in) and biases from N(0, sigma_b^2), on the CPU."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                std = sigma_w * module.weight[0].numel() ** -0.5
-                module.weight.normal_(0, std, generator=generator)
-                if module.bias is not None:
-                    module.bias.normal_(0, sigma_b, generator=generator)
-    return model
+def seeded(seed: int) -> torch.Generator:
+    """A generator on the CPU."""
+    return torch.Generator().manual_seed(seed)
 
 
 def thin(pair: tuple[Tensor, Tensor], count: int, seed: int) -> tuple[Tensor, Tensor]:
     """``count`` examples at random, or all where there are no more."""
-    chosen = torch.randperm(len(pair[0]), generator=torch.Generator().manual_seed(seed))[:count]
+    chosen = torch.randperm(len(pair[0]), generator=seeded(seed))[:count]
     return pair[0][chosen], pair[1][chosen]
 
 

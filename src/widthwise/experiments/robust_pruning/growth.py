@@ -9,7 +9,8 @@ import torch
 from matplotlib.figure import Figure
 
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas, gaussian_, spread_out
+from widthwise.experiments.robust_pruning.common import at, canvas, seeded, spread_out
+from widthwise.init import gaussian_
 from widthwise.models import residual_mlp
 from widthwise.pruning.scores import snip
 from widthwise.pruning.theory import mean_squares
@@ -51,11 +52,12 @@ def growth(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
 
 def _mean_squares(depth: int, width: int, sigma_w: float, stable: bool, seed: int) -> list[float]:
+    generator = seeded(seed)
     model = residual_mlp(_INPUTS, 10, width=width, depth=depth, bias=False, stable=stable).double()
-    generator = torch.Generator().manual_seed(seed)
+    gaussian_(model, sigma_w, generator=generator)
     x = torch.randn(8, _INPUTS, dtype=torch.float64, generator=generator)
     probe = torch.randn(8, 10, dtype=torch.float64, generator=generator)
-    scores = snip(gaussian_(model, sigma_w, 0.0, seed), (x, probe), lambda output, y: (output * y).mean())
+    scores = snip(model, (x, probe), lambda output, y: (output * y).mean())
     return list(mean_squares(scores).values())
 
 

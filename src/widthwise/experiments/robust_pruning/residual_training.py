@@ -13,7 +13,7 @@ from torch.nn import functional
 from widthwise import models
 from widthwise.data import Splits, examples_per_class
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas, load, spread_out, thin
+from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out, thin
 from widthwise.pruning import dead_layers, prune
 from widthwise.report.style import LIGHT
 
@@ -80,7 +80,7 @@ _BATCH = 128
 
 def _train(model: nn.Module, data: tuple[Tensor, Tensor], epochs: int, seed: int, shift: int) -> None:
     x, y = data
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [epochs // 2, epochs * 3 // 4])
     model.train()

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas, gaussian_, load, spread_out, thin
+from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out, thin
+from widthwise.init import gaussian_
 from widthwise.masks import Mask
 from widthwise.meanfield import edge_of_chaos
 from widthwise.models import mlp
@@ -42,7 +43,8 @@ def signal(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
         sigma_w, _ = edge_of_chaos(activation, 0.0)
         for method in ("random", "magnitude", "snip"):
             model = mlp(batch[0][0].numel(), 10, width=width, depth=depth, activation=activation)
-            mask = prune(gaussian_(model, sigma_w, 0.0, seed), sparsity, method, batch, functional.cross_entropy)
+            gaussian_(model, sigma_w, generator=seeded(seed))
+            mask = prune(model, sparsity, method, batch, functional.cross_entropy)
             for rule in _COLOURS:
                 found = _variances(_rescaled(model, mask, rule, batch), batch[0])
                 rate = (found[-2] / found[0]) ** (1 / (depth - 1))

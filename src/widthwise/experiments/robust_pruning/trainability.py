@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from widthwise.data import Splits, examples_per_class
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas, gaussian_, load, spread_out
+from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out
+from widthwise.init import gaussian_
 from widthwise.meanfield import edge_of_chaos
 from widthwise.models import mlp, vanilla_cnn
 from widthwise.pruning import dead_layers, prune
@@ -140,7 +141,7 @@ def _trained(
     batch = examples_per_class(*splits.train, 10, seed)
     networks, pruned, dead = [], [], []
     for scheme, sparsity in cases:
-        model = gaussian_(build(), scheme.sigma_w, scheme.sigma_b, seed)
+        model = gaussian_(build(), scheme.sigma_w, scheme.sigma_b, generator=seeded(seed))
         mask = prune(model, sparsity, "snip", batch, functional.cross_entropy, on_collapse="allow")
         dead.append(len(dead_layers(mask)))
         if scheme.rescaled:
@@ -159,7 +160,7 @@ def _trained(
 
 def _parts(pair: tuple[Tensor, Tensor], examples: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """So many examples in random order, in parts of one epoch at most."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     while examples > 0:
         order = torch.randperm(len(pair[0]), generator=generator)[:examples]
         yield pair[0][order], pair[1][order]
