@@ -113,7 +113,7 @@ def test_more_neurons_than_a_simplex_has():
         compress(W, A, D + 2, "relu", method="etf")
 
 
-@pytest.mark.parametrize(("activation", "a"), [("relu", A - A.mean()), ("tanh", A)])
+@pytest.mark.parametrize(("activation", "a"), [("relu", A - A.mean()), ("tanh", A), ("linear", A), ("sign", A)])
 def test_a_degenerate_limit_is_said(activation, a):
     small = compress(W, a, M, activation, restarts=1, iterations=20)
     assert "degenerate" in small.note
@@ -133,7 +133,8 @@ def test_a_degenerate_limit_is_said(activation, a):
         ({"W": W[:0], "a": A[:0]}, r"W: got shape \(0, 6\)"),
         ({"W": W[0]}, r"W: got shape \(6,\)"),
         ({"a": A[:-1]}, r"a: got shape \(39,\), allowed is \(40\)"),
-        ({"a": 0 * A}, "0 everywhere"),
+        ({"a": 0 * A}, "E.f..2 = 0, allowed is a positive finite power"),
+        ({"a": 1e300 * A}, "E.f..2 = inf"),
         ({"W": W.clone().index_fill_(0, torch.tensor(3), float("nan"))}, "W: 6 of 240 values are NaN"),
         ({"bias": A[:3]}, r"bias: got shape \(3,\)"),
         ({"mean": A[:3]}, r"mean: got shape \(3,\)"),

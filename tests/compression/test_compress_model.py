@@ -207,6 +207,12 @@ def test_inputs_that_vary_in_few_directions():
     assert compress_model(mlp(6, 20, 2), 6, data=x, iterations=10, curve=()).report.blocks[0].error < 0.2
 
 
+def broken() -> nn.Sequential:
+    model = mlp(6, 20, 2)
+    model[0].weight.data[3] = float("nan")
+    return model
+
+
 MODEL = mlp(6, 20, 2)
 
 
@@ -228,6 +234,7 @@ MODEL = mlp(6, 20, 2)
         ({"data": torch.full((20, 6), float("nan"))}, "data: 120 of 120 values are NaN"),
         ({"data": torch.ones(20, 6)}, "covariance: got eigenvalues"),
         ({"model": nn.Linear(6, 2)}, "model: no Linear-activation-Linear block was found"),
+        ({"model": broken()}, "model: what 0 gives: .* values are NaN"),
         ({"model": nn.ReLU(), "data": None}, "model: it has no Linear layer"),
         ({"method": "etf"}, "method: got 'etf'"),
         ({"method": "best"}, "method: got 'best'"),

@@ -47,6 +47,10 @@ def test_other_activations_have_one_too(name):
     assert limit_objective(simplex_etf(7, 9), name) == pytest.approx(etf_objective(7, name), rel=1e-10)
 
 
+def test_opposite_neurons_of_an_odd_activation_cancel():
+    assert etf_objective(2, "tanh") == float("inf")
+
+
 def test_the_best_orientation_is_a_simplex_and_beats_random_ones():
     target = Target(unit(60, 6), uniform(60, 1), UnitNeurons(get("relu")))
     V = best_orientation(target, 5, restarts=4, generator=torch.Generator().manual_seed(0))

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from compression_cases import gaussian, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.polynomial import Polynomial
+from scipy.special import eval_gegenbauer, roots_gegenbauer
 
 from widthwise.compression import (
     etf_objective,
@@ -108,3 +111,38 @@ def test_the_distance_of_networks():
     other = unit(4, 3, seed=5)
     assert network_distance(V, other, "relu") == pytest.approx(float(network_distance(other, V, "relu")))
     assert network_distance(V, other, "relu") > 0.01
+
+
+def squares(m, t):
+    """c^(2m) as [(weight, p)] with weight p^2 summed, plus the factor of c^2 and the constant that are left."""
+    if m == 1:
+        return [], 1.0, 0.0
+    p = Polynomial([0.0] * m + [1.0])
+    if m % 2:
+        p -= Polynomial([0.0, t ** (m - 1)])
+        half, weight, rest = (m + 1) // 2, 2 * t ** (m - 1), (-(t ** (2 * m - 2)), 0.0)
+    else:
+        p -= t**m
+        half, weight, rest = m // 2, 2 * t**m, (0.0, -(t ** (2 * m)))
+    inner, quadratic, constant = squares(half, t)
+    terms = [(1.0, p), *((weight * w, q) for w, q in inner)]
+    return terms, weight * quadratic + rest[0], weight * constant + rest[1]
+
+
+@pytest.mark.parametrize("M", [3, 4, 7, 30])
+@pytest.mark.parametrize("m", range(1, 10))
+def test_the_decomposition_of_the_proof(M, m):
+    t = -1 / (M - 1)
+    terms, quadratic, constant = squares(m, t)
+    total = sum((w * p**2 for w, p in terms), Polynomial([constant, 0.0, quadratic]))
+    assert all(w >= 0 for w, _ in terms)
+    assert all(abs(p(t)) < 1e-15 for _, p in terms)
+    assert quadratic == pytest.approx(m * t ** (2 * m - 2))
+    assert constant == pytest.approx(-(m - 1) * t ** (2 * m))
+    c = np.linspace(-1, 1, 41)
+    assert np.allclose(total(c), c ** (2 * m), atol=1e-12)
+    for _, p in terms:  # positive definite on the sphere in R^M: no negative Gegenbauer coefficient
+        order = (M - 2) / 2
+        nodes, weights = roots_gegenbauer(40, order)
+        coefficients = [(weights * p(nodes) * eval_gegenbauer(n, order, nodes)).sum() for n in range(m + 1)]
+        assert min(coefficients) > -1e-12

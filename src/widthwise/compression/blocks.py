@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from widthwise.activations import Activation, get, names, of_module
-from widthwise.errors import InputError
+from widthwise.errors import InputError, check_finite
 from widthwise.masks import Mask
 
 __all__ = ["Block", "find_blocks", "layer_inputs", "replace_layer"]
@@ -116,6 +116,9 @@ def _watch(model: nn.Module, linears: dict[str, nn.Linear], batch: Tensor) -> di
     finally:
         for handle in handles:
             handle.remove()
+    for name, calls in seen.items():
+        for _, output in calls:
+            check_finite(f"model: what {name} gives", output)
     return seen
 
 

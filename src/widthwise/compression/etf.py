@@ -48,7 +48,7 @@ def simplex_etf(
 
 
 def etf_objective(M: int, activation: str | Activation) -> float:
-    """Return R_ETF = M / (g(1) + (M - 1) g(-1/(M - 1))), the limit objective of a simplex ETF (32).
+    """Return R_ETF = M / (g(1) + (M - 1) g(-1/(M - 1))), the limit objective of a simplex ETF (32); it may be infinite.
 
     Example:
         >>> round(etf_objective(5, "relu"), 6)
@@ -57,7 +57,8 @@ def etf_objective(M: int, activation: str | Activation) -> float:
     check_integer("M", M, 1)
     at = torch.tensor([1.0, -1 / max(M - 1, 1)], dtype=torch.float64)
     same, apart = duals.g(get(activation), at).tolist()
-    return float(M / (same + (M - 1) * apart))
+    energy = same + (M - 1) * apart
+    return M / energy if energy > 1e-15 * same else float("inf")
 
 
 def best_orientation(target: Target, M: int, *, restarts: int = 8, generator: torch.Generator | None = None) -> Tensor:

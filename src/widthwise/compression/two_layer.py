@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -107,8 +108,8 @@ def compress(
     Raises:
         InputTypeError: if a tensor is none, or not floating.
         InputError: for a wrong shape, NaN, M > N, rows that are not unit vectors where they must be, a covariance that
-            is not positive semi-definite, an activation with jumps where rows have any length, a network that is 0
-            everywhere; for ``method="etf"`` also M > d + 1, rows of any length and E[f_W] = 0.
+            is not positive semi-definite, an activation with jumps where rows have any length, a network whose power
+            is 0 or infinite; for ``method="etf"`` also M > d + 1, rows of any length and E[f_W] = 0.
 
     Example:
         >>> W = torch.nn.functional.normalize(torch.randn(40, 5, dtype=torch.float64), dim=1)
@@ -156,8 +157,8 @@ def _problem(
 
 
 def _nonzero(target: Target) -> Target:
-    if target.power <= 0:
-        raise InputError("a: got a network that is 0 everywhere, allowed is one with an output to keep")
+    if not 0 < target.power < math.inf:
+        raise InputError(f"a: got a network with E|f|^2 = {target.power:g}, allowed is a positive finite power")
     return target
 
 
@@ -182,6 +183,8 @@ def _result(target: Target, chosen: Choice, whitening: Whitening | None, *, like
 def _limit_optimum(target: Target, M: int) -> float | None:
     if whitened(target) or target.W.shape[1] + 1 < M:
         return None
+    if degenerate(target):
+        return target.power
     activation = target.neurons.activation
     first = float(target.mean.square().sum()) * float(duals.g(activation, 0.0))  # (mu_a g(0))^2
     return target.power - first * etf_objective(M, activation)
