@@ -7,11 +7,14 @@ import json
 import math
 
 import pytest
+import torch
 
+from widthwise import models
 from widthwise.errors import InputError
 from widthwise.experiments.command import run
 from widthwise.experiments.outcome import Outcome, save
 from widthwise.experiments.robust_pruning import EXPERIMENTS, critical, fig1, fig2, fig3, growth, signal, table2, table4
+from widthwise.masks import prunable
 
 
 def test_figure_1_is_uniform_on_the_edge_and_loses_layers_off_it():
@@ -51,11 +54,15 @@ def test_the_measured_rule_alone_holds_the_signal_under_every_mask():
 
 def test_figure_2_counts_every_layer():
     rows = fig2().rows
-    assert {row["method"] for row in rows} == {"SNIP", "GraSP", "SynFlow", "SBP-SR"}
-    for method in ("SNIP", "SynFlow"):
-        mine = [row for row in rows if row["method"] == method]
-        assert sum(r["kept"] for r in mine) == round(0.1 * sum(r["of"] for r in mine))
-        assert sum(r["kept"] == 0 for r in mine) == mine[0]["dead_layers"]
+    assert [row["method"] for row in rows] == ["SNIP", "GraSP", "SynFlow", "SBP-SR"]
+    with torch.device("meta"):
+        sizes = [p.numel() for p in prunable(models.resnet20(10, 1, 0.25)).values()]
+    for row in rows:
+        assert sum(share * size for share, size in zip(row["kept"], sizes, strict=True)) == pytest.approx(
+            sum(sizes) / 10, abs=1
+        )
+        assert row["kept"].count(0) == row["dead_layers"]
+        assert (row["critical_sparsity"] is None) is (row["method"] == "SynFlow")
 
 
 @pytest.mark.parametrize(("experiment", "cases"), [(fig3, 6), (table4, 3), (table2, 7)])

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from widthwise import models
+from widthwise import data as data_sets
+from widthwise import init, models
 from widthwise.errors import InputError, InputTypeError
 from widthwise.masks import Mask, prunable
 from widthwise.pruning import prune
 from widthwise.pruning.rescale import Rescaled, rescale
+from widthwise.training import Family, TrainConfig, evaluate, objective_for, train
 
 WIDTH, DEPTH = 200, 16
 
@@ -327,3 +329,22 @@ def test_masks_that_do_not_fit_or_are_not_in_force_are_refused():
     embedding = nn.Embedding(3, 3)
     with pytest.raises(InputError, match="no linear or convolutional layer"):
         rescale(embedding, Mask.dense(embedding), "relu")
+
+
+@pytest.mark.slow
+def test_a_rescaled_deep_network_learns_digits_where_the_pruned_one_does_not():
+    splits = data_sets.split(data_sets.load("digits"), validation=0.0)
+    networks, dead = [], []
+    for rescaled in (False, True):
+        model = models.mlp(64, 10, width=64, depth=30, activation="tanh")
+        init.gaussian_(model, 1.0, generator=torch.Generator().manual_seed(0))
+        mask = prune(model, 0.8, "snip", splits.train, functional.cross_entropy)
+        if rescaled:
+            rescale(model, mask, data=splits.train)
+        networks.append(model)
+        dead.append({name: ~alive for name, alive in mask.items()})
+    family, objective = Family(networks, dead), objective_for("classification")
+    train(family, splits.train, TrainConfig(epochs=40, batch_size=50, lr=0.03), objective, seeds=[0, 0])
+    plain, trained = evaluate(family, splits.test, objective).tolist()
+    assert plain < 0.25
+    assert trained > 0.6

@@ -114,7 +114,7 @@ def _scores(
 def _draw_neurons(kept: dict[str, Tensor]) -> Figure:
     figure, panels = canvas(list(kept))
     for panel, image in zip(panels, kept.values(), strict=True):
-        drawn = panel.imshow(image.numpy(), vmin=0, vmax=1, cmap="viridis", aspect="auto", origin="upper")
+        drawn = panel.imshow(image.numpy(), vmin=0, vmax=1, aspect="auto", interpolation="none")
         panel.set_xlabel("neuron")
         panel.grid(visible=False)
     panels[0].set_ylabel("layer")

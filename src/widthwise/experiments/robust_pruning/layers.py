@@ -58,9 +58,12 @@ def fig2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
             continue
         resnet = getattr(models, f"resnet{depth}")
         build = partial(resnet, 10, batch[0].shape[1], width=width, activation=activation)
-        about = {"depth": depth, "activation": activation, "method": method}
         for sparsity, mask, least in _masks(method, build, batch, sparsities, rounds, seed):
-            rows += [{**about, "sparsity": sparsity, "critical_sparsity": least, **row} for row in _counts(mask)]
+            rows.append(
+                {"depth": depth, "activation": activation, "method": method, "sparsity": sparsity}
+                | {"critical_sparsity": least, "dead_layers": len(dead_layers(mask))}
+                | {"kept": [layer.connectivity for layer in mask.layers()]}
+            )
     settings: dict[str, Any] = {
         "width": width,
         "batch": len(batch[0]),
@@ -97,23 +100,16 @@ def _masks(
         yield sparsity, Mask(select(scores, keep_count(total, sparsity), seed=seed)), least
 
 
-def _counts(mask: Mask) -> list[Row]:
-    dead = len(dead_layers(mask))
-    return [
-        {"dead_layers": dead, "layer": i, "name": layer.name, "kept": layer.kept, "of": layer.total}
-        for i, layer in enumerate(mask.layers(), 1)
-    ]
-
-
 def _draw(rows: list[Row], sparsity: float) -> Figure:
     cases = [(a, d) for a in spread_out(rows, "activation") for d in spread_out(rows, "depth")]
     figure, panels = canvas([f"ResNet{d}, {a}, {sparsity:.1%} pruned" for a, d in cases], width=4.4)
     for panel, (activation, depth) in zip(panels, cases, strict=True):
         for i, method in enumerate(_METHODS):
             chosen = (depth, activation, method, sparsity)
-            mine = [r for r in rows if (r["depth"], r["activation"], r["method"], r["sparsity"]) == chosen]
-            kept = [100 * r["kept"] / r["of"] or float("nan") for r in mine]
-            panel.plot([r["layer"] for r in mine], kept, color=LIGHT[f"series-{i + 1}"], linewidth=1, label=method)
+            for row in rows:
+                if (row["depth"], row["activation"], row["method"], row["sparsity"]) == chosen:
+                    kept = [100 * share or float("nan") for share in row["kept"]]
+                    panel.plot(range(1, len(kept) + 1), kept, color=LIGHT[f"series-{i + 1}"], linewidth=1, label=method)
         panel.set_yscale("log")
         panel.set_xlabel("layer")
     panels[0].set_ylabel("weights kept (%)")

@@ -28,8 +28,8 @@ _COLOURS = {"none": "series-0", "as printed": "series-2", "closed": "series-3", 
 def signal(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     """Mean squared pre-activation by layer: pruned networks on the edge of chaos, under every rule of rescaling.
 
-    ``as printed`` is Algorithm 1 of the paper, without the factor sigma_w. The growth of a row is the factor a layer
-    from the first layer to the last hidden one.
+    ``as printed`` is Algorithm 1 of the paper, without the factor sigma_w. Growth is the factor a
+    layer from the first layer to the last hidden one.
 
     Args:
         scale: depth 40 and width 200 at ``"small"``.
@@ -47,12 +47,9 @@ def signal(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
             mask = prune(model, sparsity, method, batch, functional.cross_entropy)
             for rule in _COLOURS:
                 found = _variances(_rescaled(model, mask, rule, batch), batch[0])
-                rate = (found[-2] / found[0]) ** (1 / (depth - 1))
-                rows += [
-                    {"activation": activation, "method": method, "rule": rule, "layer": layer}
-                    | {"variance": variance, "growth": rate}
-                    for layer, variance in enumerate(found, 1)
-                ]
+                growth = (found[-2] / found[0]) ** (1 / (depth - 1))
+                about = {"activation": activation, "method": method, "rule": rule}
+                rows.append(about | {"growth": growth, "variance": found})
     settings: dict[str, Any] = {"depth": depth, "width": width, "sparsity": sparsity, "batch": 500, "seed": seed}
     return Outcome("signal", scale, settings, rows, _draw(rows))
 
@@ -82,10 +79,10 @@ def _draw(rows: list[Row]) -> Figure:
     figure, panels = canvas([f"{activation}, {method}" for activation, method in cases])
     for panel, case in zip(panels, cases, strict=True):
         for rule, colour in _COLOURS.items():
-            mine = [row for row in rows if (row["activation"], row["method"], row["rule"]) == (*case, rule)]
-            panel.plot(
-                [row["layer"] for row in mine], [row["variance"] for row in mine], color=LIGHT[colour], label=rule
-            )
+            for row in rows:
+                if (row["activation"], row["method"], row["rule"]) == (*case, rule):
+                    found = row["variance"]
+                    panel.plot(range(1, len(found) + 1), found, color=LIGHT[colour], label=rule)
         panel.set_yscale("log")
         panel.set_ylim(1e-8, 1e8)
     panels[0].legend(frameon=False)
