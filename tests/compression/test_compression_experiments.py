@@ -40,6 +40,7 @@ def test_the_distance_falls_and_the_band_closes():
     assert distances[-1] < 1e-6 * distances[0]
     last = [row for row in smoke("fig4").rows if row["M"] == 5][-1]
     assert last["greatest"] - last["least"] < 1e-12
+    assert abs(last["short_most"]) < 1e-12
 
 
 def test_the_optimum_is_below_everything_else():

@@ -102,12 +102,11 @@ def fig4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     rows: list[Row] = []
     for M in sizes:
         found, _ = _run("slow", M, d, starts, iterations, seed)
-        simplex = etf_objective(M, "relu")
+        short = etf_objective(M, "relu") + found.values
         for i in _shown(iterations):
-            values = -found.values[i]
-            least, greatest = float(values.min()), float(values.max())
-            short = simplex - least
-            rows.append({"M": M, "iteration": i, "least": least, "greatest": greatest, "short_of_simplex": short})
+            least, greatest = float(-found.values[i].max()), float(-found.values[i].min())
+            row = {"M": M, "iteration": i, "least": least, "greatest": greatest}
+            rows.append(row | {"short_least": float(short[i].min()), "short_most": float(short[i].max())})
     return Outcome("fig4", scale, _settings(d, starts, iterations, seed), rows, _draw_bands(rows))
 
 
@@ -193,15 +192,12 @@ def _draw_distances(rows: list[Row]) -> Figure:
 
 
 def _draw_bands(rows: list[Row]) -> Figure:
-    figure, (panel,) = canvas(["limit objective over the starts"], width=5, height=3.4)
-    for colour, M in zip(COLOURS, dict.fromkeys(row["M"] for row in rows), strict=False):
-        mine = [row for row in rows if row["M"] == M]
-        at_iteration = [row["iteration"] for row in mine]
-        panel.fill_between(
-            at_iteration, [r["least"] for r in mine], [r["greatest"] for r in mine], color=colour, alpha=0.3
-        )
-        panel.axhline(etf_objective(M, "relu"), color=colour, lw=1, ls=":", label=f"M = {M}")
+    figure, (panel,) = canvas(["short of the simplex, over the starts"], width=5, height=3.4)
+    for colour, M in zip(COLOURS, spread_out(rows, "M"), strict=False):
+        iterations, least, most = _columns(rows, M, "iteration", "short_least", "short_most")
+        low, high = ([max(value, 1e-15) for value in values] for values in (least, most))
+        panel.fill_between(iterations, low, high, color=colour, alpha=0.4, label=f"M = {M}")
+    panel.set_yscale("log")
     panel.set_xlabel("iteration")
-    panel.set_xlim(0, max(row["iteration"] for row in rows) / 4)
-    panel.legend(frameon=False, loc="lower right")
+    panel.legend(frameon=False)
     return figure
