@@ -14,7 +14,7 @@ from torch import nn
 
 from widthwise._branches import Branch, branch_of, find_branches
 from widthwise.errors import InputError, InputTypeError, check_type
-from widthwise.masks import unwrapped
+from widthwise.masks import prunable, unwrapped
 
 __all__ = ["Branch", "Stabilized", "stabilize"]
 
@@ -86,6 +86,7 @@ def stabilize(model: nn.Module, branches: Branches | None = None) -> Stabilized:
         (9, 0.3333, ('stage1.0.branch.norm2.weight', 'stage1.0.branch.norm2.bias'))
     """
     inner = unwrapped(check_type("model", model, nn.Module))
+    prunable(inner)  # refuses lazy layers
     if branches is None:
         found, unscaled = find_branches(inner)
     else:

@@ -104,6 +104,11 @@ def test_vgg_repeats_the_convolutions_between_poolings():
     assert (count, pools) == ([13, 39], [5, 5])
 
 
+@pytest.mark.parametrize("size", [1, 8, 28, 33])
+def test_vgg_takes_images_of_any_size(size):
+    assert small("vgg16").eval()(torch.randn(1, 1, size, size)).shape == (1, 3)
+
+
 def test_a_vanilla_cnn_does_not_know_where_it_stands():
     model = small("vanilla_cnn").eval()[:-2]
     x = torch.randn(1, 1, 32, 32)

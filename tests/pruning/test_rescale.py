@@ -306,12 +306,31 @@ def test_bad_input_is_named_and_changes_nothing(layers, arguments, error, messag
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_an_error_half_way_changes_nothing():
+def test_weights_that_are_not_finite_are_named():
     model, mask = fitted(a=nn.ReLU())
     with torch.no_grad():
-        model[2].weight[0, 0] = math.inf
+        model[2].weight[0, 0] = math.nan
+    with pytest.raises(InputError, match=r"model: '2\.weight': 1 of 8 values are NaN or infinite"):
+        rescale(model, mask)
+
+
+def test_weights_that_layers_share_are_scaled_once():
+    model, mask = fitted(a=nn.Tanh(), b=nn.Linear(4, 4), c=nn.Tanh())
+    model[2].weight = model[0].weight
+    mask = Mask.dense(model)
+    x = torch.randn(40, 4)
+    done = rescale(model, mask, data=x)
+    assert [layer.name for layer in done.layers] == ["0.weight", "4.weight"]
+    pre = (model[0](x) - model[0].bias).detach()
+    torch.testing.assert_close(float(pre.square().mean()), float(x.square().mean()), rtol=1e-4, atol=0)
+
+
+def test_an_error_half_way_changes_nothing():
+    model, mask = fitted(a=nn.ReLU(), b=nn.BatchNorm1d(4))
+    with torch.no_grad():
+        model[2].bias.fill_(math.inf)
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(InputError, match=r"'2\.weight' are NaN or infinite"):
+    with pytest.raises(InputError, match=r"'3\.weight' are NaN or infinite"):
         rescale(model, mask, data=torch.rand(5, 4) + 1)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

@@ -29,7 +29,7 @@ def vgg16(
 
     Args:
         num_classes: number of outputs.
-        in_channels: channels of the image, whose height and width are 32 or more.
+        in_channels: channels of the image, which may have any size; 32 x 32 is the usual one.
         width: factor of the channels.
         repeat: factor of the number of convolutions between two poolings; 3 is the 3xVGG16 of the paper below.
         activation: name of the activation, see :func:`widthwise.activations.names`.
@@ -56,6 +56,6 @@ def vgg16(
                 layers[f"{name}{count}"] = layer
             layers[f"act{count}"] = chosen.module()
             fan_in = fan_out
-        layers[f"pool{stage}"] = nn.MaxPool2d(2)
+        layers[f"pool{stage}"] = nn.MaxPool2d(2, ceil_mode=True)
     layers |= {"mean": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "output": nn.Linear(fan_in, num_classes)}
     return nn.Sequential(layers)

@@ -15,6 +15,7 @@ factor, so that the mean squared pre-activation on a batch is what it is in the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from widthwise import activations
 from widthwise.activations import Activation, ActivationLike
 from widthwise.duals import second_moment
-from widthwise.errors import InputError, check_choice, check_number, check_type
+from widthwise.errors import InputError, check_choice, check_finite, check_number, check_type
 from widthwise.masks import Mask, prunable, unwrapped
 from widthwise.meanfield import edge_of_chaos
 from widthwise.pruning.batches import Batches, Data
@@ -133,14 +134,15 @@ def rescale(
     check_number("sigma_w", sigma_w, 0, low_open=True)
     if rule == "measured" and data is None:
         raise InputError("data: got None, but the measured rule needs a batch")
-    layers = _layers(inner, mask)
-    scales = {name: _closed(name, layer.weight, sigma_w) for name, layer in layers.items()}
+    layers = _layers(inner)
+    weights = {name: layer.weight for name, layer in layers}
+    scales = {name: _closed(name, weight, sigma_w) for name, weight in weights.items()}
     measured = data is not None and rule != "closed"
     if measured and data is not None:
         scales = _Measurement(layers, scales, phi, sigma_w).run(inner, _inputs(inner, data))
     with torch.no_grad():
         for name, scale in scales.items():
-            weight = layers[name].weight
+            weight = weights[name]
             weight.mul_(_as_column(scale.factors, weight).to(weight.dtype))
     left = tuple(name for name in mask if name not in scales)
     return Rescaled("measured" if measured else "closed", sigma_w, tuple(scales.values()), left)
@@ -148,7 +150,7 @@ def rescale(
 
 def _closed(name: str, weight: Tensor, sigma_w: float) -> LayerScale:
     """sigma_w over the root of the sum of a unit's squared weights; over all taps for a convolution."""
-    energy = weight.detach().double().square().flatten(1).sum(1)
+    energy = check_finite(f"model: {name!r}", weight.detach()).double().square().flatten(1).sum(1)
     some = energy > 0
     factors = torch.where(some, sigma_w * energy.where(some, 1).rsqrt(), 1.0)
     return LayerScale(name, factors, int((~some).sum()))
@@ -158,7 +160,11 @@ class _Measurement:
     """One forward pass in which every layer, the first time it is met, gets the variance it should have."""
 
     def __init__(
-        self, layers: dict[str, _Layer], closed: dict[str, LayerScale], activation: Activation, sigma_w: float
+        self,
+        layers: Sequence[tuple[str, _Layer]],
+        closed: Mapping[str, LayerScale],
+        activation: Activation,
+        sigma_w: float,
     ) -> None:
         self._layers, self._closed = layers, closed
         self._activation, self._sigma_w = activation, sigma_w
@@ -167,8 +173,8 @@ class _Measurement:
 
     def run(self, model: nn.Module, x: Tensor) -> dict[str, LayerScale]:
         hooks = [
-            layer.register_forward_hook(lambda _, args, output, name=name: self._meet(name, args[0], output))
-            for name, layer in self._layers.items()
+            layer.register_forward_hook(lambda layer, args, output, name=name: self._meet(name, layer, args[0], output))
+            for name, layer in self._layers
         ]
         try:
             with as_found(model), torch.no_grad():
@@ -178,20 +184,19 @@ class _Measurement:
                 hook.remove()
         return self._scales
 
-    def _meet(self, name: str, x: Tensor, output: Tensor) -> Tensor:
+    def _meet(self, name: str, layer: _Layer, x: Tensor, output: Tensor) -> Tensor:
         """What the layer gives once it is rescaled."""
-        layer = self._layers[name]
         bias = torch.zeros_like(output) if layer.bias is None else _as_units(layer.bias, layer)
         if name not in self._scales:
-            self._scales[name] = self._measured(name, x, output - bias, bias)
+            self._scales[name] = self._measured(name, layer, x, output - bias, bias)
         scale = self._scales[name]
         rescaled = (output - bias) * _as_units(scale.factors.to(output.dtype), layer) + bias
         self._last = (rescaled.clone(), scale.variance or 0.0)
         return rescaled
 
-    def _measured(self, name: str, x: Tensor, product: Tensor, bias: Tensor) -> LayerScale:
+    def _measured(self, name: str, layer: _Layer, x: Tensor, product: Tensor, bias: Tensor) -> LayerScale:
         """The closed factors, times one for all units that gives them the power they should have on average."""
-        layer, closed = self._layers[name], self._closed[name]
+        closed = self._closed[name]
         product = product * _as_units(closed.factors.to(product.dtype), layer)
         power = _unit_means(product.square(), layer)
         if not torch.isfinite(power).all():
@@ -236,17 +241,17 @@ def _as_column(values: Tensor, weight: Tensor) -> Tensor:
     return values.view(-1, *[1] * (weight.dim() - 1))
 
 
-def _layers(model: nn.Module, mask: Mask) -> dict[str, _Layer]:
-    """The linear and convolutional layers whose weights the mask covers, by the name of the weight."""
+def _layers(model: nn.Module) -> list[tuple[str, _Layer]]:
+    """The linear and convolutional layers with the names of their weights, which several of them may share."""
     names = {id(parameter): name for name, parameter in prunable(model).items()}
-    found = {
-        names[id(module.weight)]: module
+    found = [
+        (names[id(module.weight)], module)
         for module in model.modules()
         if isinstance(module, _Layer) and id(module._parameters.get("weight")) in names
-    }
+    ]
     if not found:
         raise InputError("model: got no linear or convolutional layer, and only those can be rescaled")
-    return {name: found[name] for name in mask if name in found}
+    return found
 
 
 def _check_in_force(model: nn.Module, mask: Mask) -> None:
