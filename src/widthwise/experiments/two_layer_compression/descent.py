@@ -19,7 +19,7 @@ from widthwise.compression import (
     simplex_etf,
 )
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas
+from widthwise.experiments.robust_pruning.common import at, canvas, spread_out
 from widthwise.experiments.two_layer_compression.common import COLOURS, generator, timed, unit
 
 __all__ = ["fig2", "fig3", "fig4"]
@@ -178,13 +178,14 @@ def _columns(rows: list[Row], M: int, *keys: str) -> list[list[float]]:
     return [[row[key] for row in rows if row["M"] == M] for key in keys]
 
 
+def _columns(rows: list[Row], M: int, *keys: str) -> list[list[float]]:
+    return [[row[key] for row in rows if row["M"] == M] for key in keys]
+
+
 def _draw_distances(rows: list[Row]) -> Figure:
     figure, (panel,) = canvas(["distance from the simplex"], width=5, height=3.4)
-    for colour, M in zip(COLOURS * 2, dict.fromkeys(row["M"] for row in rows), strict=False):
-        mine = [row for row in rows if row["M"] == M]
-        panel.plot(
-            [row["iteration"] for row in mine], [row["distance"] for row in mine], color=colour, label=f"M = {M}"
-        )
+    for colour, M in zip(COLOURS, spread_out(rows, "M"), strict=False):
+        panel.plot(*_columns(rows, M, "iteration", "distance"), color=colour, label=f"M = {M}")
     panel.set_yscale("log")
     panel.set_xlabel("iteration")
     panel.legend(frameon=False)
