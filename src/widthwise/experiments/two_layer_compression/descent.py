@@ -178,10 +178,6 @@ def _columns(rows: list[Row], M: int, *keys: str) -> list[list[float]]:
     return [[row[key] for row in rows if row["M"] == M] for key in keys]
 
 
-def _columns(rows: list[Row], M: int, *keys: str) -> list[list[float]]:
-    return [[row[key] for row in rows if row["M"] == M] for key in keys]
-
-
 def _draw_distances(rows: list[Row]) -> Figure:
     figure, (panel,) = canvas(["distance from the simplex"], width=5, height=3.4)
     for colour, M in zip(COLOURS, spread_out(rows, "M"), strict=False):
