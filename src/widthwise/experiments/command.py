@@ -47,6 +47,8 @@ def run(paper: str, experiments: Mapping[str, Experiment], arguments: Sequence[s
     except (InputError, InputTypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    finally:
+        torch.set_flush_denormal(False)
     for line in (*outcome.notes, *map(str, paths)):
         print(line)
     return 0

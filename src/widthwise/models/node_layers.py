@@ -37,6 +37,7 @@ class NodeScaled(nn.Module):
         InputTypeError: for other types.
 
     Example:
+        >>> import torch
         >>> from widthwise.scaling import zipf
         >>> layer = NodeScaled(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), zipf(8, alpha=0.5, gamma=0.2))
         >>> layer(torch.randn(2, 3, 5, 5)).shape, layer.dim
@@ -126,6 +127,7 @@ class NodeScaledBlock(nn.Module):
         dropout: probability in the attention weights, and in what each part adds.
 
     Example:
+        >>> import torch
         >>> from widthwise.scaling import zipf
         >>> block = NodeScaledBlock(16, heads=zipf(4, 0.5, 0.2), units=zipf(64, 0.5, 0.2))
         >>> block(torch.randn(2, 7, 16)).shape
