@@ -23,16 +23,11 @@ __all__ = ["Store", "run_hash"]
 
 VERSION = 1
 _MAGIC = b"SQLite format 3\0"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    hash TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    config TEXT NOT NULL,
-    result TEXT NOT NULL,
-    finished REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS runs_kind ON runs (kind);
-"""
+_SCHEMA = (
+    "CREATE TABLE runs (hash TEXT PRIMARY KEY, kind TEXT NOT NULL, config TEXT NOT NULL, result TEXT NOT NULL, "
+    "finished REAL NOT NULL)",
+    "CREATE INDEX runs_kind ON runs (kind)",
+)
 
 
 def run_hash(config: Any) -> str:
@@ -123,14 +118,26 @@ class Store:
         return DataError(f"{self.path}: not a store of results ({reason}); move it away or choose another --out")
 
     def _open(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if version > VERSION or (version == 0 and tables):
-            reason = f"is a store of version {version}" if version else "is a database of another program"
-            raise DataError(f"{self.path}: {reason}; this widthwise writes version {VERSION}. Choose another --out.")
+        """Check the version and make the tables in one transaction, so that two processes may start at once."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if version > VERSION or (version == 0 and tables):
+                reason = f"is a store of version {version}" if version else "is a database of another program"
+                raise DataError(
+                    f"{self.path}: {reason}; this widthwise writes version {VERSION}. Choose another --out."
+                )
+            if version == 0:
+                for statement in _SCHEMA:
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
         self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.executescript(_SCHEMA)
-        self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

@@ -135,7 +135,7 @@ def test_invariants(data, p, n, method):
     x, y = torch.from_numpy(data)
     found = distance(x, y, n, p, method, masks=50)
     scale = (x.norm(dim=-1) * y.norm(dim=-1)).square() / x.shape[1] ** 2
-    rounding = 1e-12 * scale / p
+    rounding = 1e-10 * scale / p  # of eigenvectors where inputs are nearly alike
     assert (distance(y, x, n, p, method, masks=50).value - found.value).abs().le(rounding).all()
     assert (distance(2 * x, -3 * y, n, p, method, masks=50).value >= -rounding * 36).all() or method == "sample"
     assert (distance(2 * x, 3 * y, n, p, method, masks=50).value - 36 * found.value).abs().le(36 * rounding).all()
