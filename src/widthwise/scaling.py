@@ -58,12 +58,12 @@ def power_law(m: int, exponent: float, gamma: float = 0.0) -> Tensor:
     """
     check_integer("m", m, 1)
     check_number("exponent", exponent, 0)
-    return mixed(torch.arange(1, m + 1, dtype=torch.float64).log().mul(-exponent).exp(), gamma)
+    return mixed(torch.arange(1, m + 1, dtype=torch.float64, device="cpu").log().mul(-exponent).exp(), gamma)
 
 
 def uniform(m: int) -> Tensor:
     """The symmetrical scaling: 1/m for each of ``m`` nodes, as in the NTK parameterisation."""
-    return torch.full((check_integer("m", m, 1),), 1 / m, dtype=torch.float64)
+    return torch.full((check_integer("m", m, 1),), 1 / m, dtype=torch.float64, device="cpu")
 
 
 def mixed(shares: Tensor | Sequence[float], gamma: float = 0.0) -> Tensor:
@@ -146,7 +146,10 @@ def zipf_asymmetry(alpha: Tensor | float, gamma: float = 0.0) -> Tensor:
 
 def _vector(name: str, values: Tensor | Sequence[float]) -> Tensor:
     try:
-        vector = torch.as_tensor(values).to(torch.float64)
+        if isinstance(values, Tensor) and values.is_complex():
+            raise TypeError("complex numbers have no order")
+        device = values.device if isinstance(values, Tensor) else "cpu"  # not the default one, which may be "meta"
+        vector = torch.as_tensor(values, dtype=torch.float64, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputTypeError(f"{name}: got {type(values).__name__}, allowed is a vector of numbers ({error})") from None
     if vector.dim() != 1 or not len(vector):

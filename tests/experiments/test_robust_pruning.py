@@ -13,7 +13,18 @@ from widthwise import models
 from widthwise.errors import InputError
 from widthwise.experiments.command import run
 from widthwise.experiments.outcome import Outcome, save
-from widthwise.experiments.robust_pruning import EXPERIMENTS, critical, fig1, fig2, fig3, growth, signal, table2, table4
+from widthwise.experiments.robust_pruning import (
+    EXPERIMENTS,
+    critical,
+    fig1,
+    fig2,
+    fig3,
+    growth,
+    signal,
+    table2,
+    table4,
+    table7,
+)
 from widthwise.masks import prunable
 
 
@@ -36,6 +47,13 @@ def test_critical_sparsity_is_largest_at_the_edge_and_below_its_bound():
     assert ordered["mean"] < edge["mean"]
     assert chaotic["bound"] is None
     assert ordered["bound"] is None or ordered["mean"] < ordered["bound"]
+
+
+def test_the_corrected_bound_of_table_7_holds_and_the_printed_one_fails():
+    rows = table7("small").rows
+    assert len(rows) == 9
+    assert all(row["measured"] < row["bound"] + 0.02 for row in rows)
+    assert any(row["measured"] > row["bound_as_printed"] + 0.2 for row in rows)
 
 
 def test_scores_grow_as_theorem_2_says_and_fall_as_proposition_2_says():

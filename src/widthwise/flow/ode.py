@@ -25,6 +25,7 @@ __all__ = ["Effort", "integrate"]
 
 _STAGES = 250  # at most, in one step
 _SAFETY = 1.1  # on the largest eigenvalue, which the power method approaches from below
+_GROWTH = 3.0  # at most, from one step to the next
 _REFRESH = 10  # steps after which the largest eigenvalue is measured again
 
 
@@ -45,7 +46,8 @@ def integrate(system: System, times: Sequence[float], rtol: float, effort: Effor
     Args:
         system: the networks.
         times: in units of the flow of L = 1/2 |y - f|^2.
-        rtol: error allowed a step, in the outputs, relative to the initial residual of each network.
+        rtol: error allowed a step, in the outputs, relative to the initial residual of each network; never less than
+            what rounding does to outputs of the targets' size.
         effort: counts what is spent.
 
     Raises:
@@ -68,7 +70,8 @@ class _Stepper:
         self.state = system.start()
         self._old, self._velocity, self._old_velocity = (torch.empty_like(self.state) for _ in range(3))
         self._work = [torch.empty_like(self.state) for _ in range(4)]
-        self._scale = system.velocity(self.state, self._velocity).norm(dim=1)
+        rounding = 100 * torch.finfo(self.state.dtype).eps / rtol * system.targets.norm(dim=1)
+        self._scale = torch.maximum(system.velocity(self.state, self._velocity).norm(dim=1), rounding)
         self._scale = self._scale.clamp_min(torch.finfo(self.state.dtype).tiny)
         effort.gradients += 1
         self._vector: Tensor | None = None
@@ -78,6 +81,7 @@ class _Stepper:
 
     def advance(self, end: float) -> None:
         """Take one accepted step, not beyond ``end``."""
+        most = _GROWTH
         while True:
             h = min(self._step, end - self.time, 0.65 * (_STAGES**2 - 1) / self._stiffness)
             if end - self.time - h < 1e-10 * end:
@@ -85,12 +89,13 @@ class _Stepper:
             error = self._try(h)
             if not math.isfinite(error) and h * self._stiffness < 1e-6:
                 raise InputError(f"X, y: the flow leaves the range of {self.state.dtype} at time {self.time:g}")
-            change = 0.8 * error ** (-1 / 3) if error > 0 else 10.0
-            self._step = h * (min(10.0, max(0.1, change)) if math.isfinite(error) else 0.1)
+            change = 0.8 * error ** (-1 / 3) if error > 0 else _GROWTH
+            self._step = h * (min(most, max(0.1, change)) if math.isfinite(error) else 0.1)
             if error <= 1:
                 break
+            most = 1.0  # a step that follows a rejected one does not grow
             self._effort.rejected += 1
-            if self._age:
+            if error > 100 and self._age:
                 self._measure()
         self.before, self.time = self.time, end if h == end - self.time else self.time + h
         self._effort.steps += 1

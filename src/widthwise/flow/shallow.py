@@ -1,13 +1,14 @@
 """The shallow network (2) as a system to integrate: its gradient written out, in buffers that are used again.
 
 For a ReLU the derivative is a matrix of zeros and ones, so that dw_j/dt = sqrt(lambda_j) a_j / sqrt(d) *
-sum_i phi'(Z_ij) r_i x_i costs two matrix products and three passes in place.
+sum_i phi'(Z_ij) r_i x_i costs two matrix products and three passes in place. Examples are taken in pieces whose
+pre-activations stay in cache from the first of these to the last.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from widthwise.models.node_scaled import Shallow
 
 __all__ = ["ShallowSystem", "runs_together"]
 
-_CACHE = 2**19  # bytes of pre-activations worked on at a time on a CPU: what a core's own cache holds
+_CACHE = 2**21  # bytes of pre-activations worked on at a time on a CPU
 
 
 def runs_together(model: Shallow, n: int) -> int:
@@ -28,7 +29,7 @@ def runs_together(model: Shallow, n: int) -> int:
 
 
 class ShallowSystem:
-    """R networks (2) of equal sizes and activation.
+    """R networks (2) of equal sizes and activation; a displacement is ``(R, d, m)``.
 
     Args:
         models: the networks; scalings and signs may differ.
@@ -40,14 +41,21 @@ class ShallowSystem:
         self._models = models
         self._phi = activations.get(models[0].activation)
         self._relu = self._phi == activations.get("relu")
-        self._origin = torch.stack([m.weight.detach() for m in models])
+        self._origin = torch.stack([m.weight.detach().T for m in models]).contiguous()
         self._out = torch.stack([m.out_weight for m in models])
-        self._lam = torch.stack([m.lam for m in models])
+        self._lam = torch.stack([m.lam for m in models]).to(x.dtype)
         self._x = x / math.sqrt(x.shape[-1])
-        self._xt = self._x.mT.contiguous()
-        self._y = y.mT.contiguous()
+        self._y = y.contiguous()
         self._weight = torch.empty_like(self._origin)
-        self._slope = self._origin.new_empty(*self._origin.shape[:2], x.shape[1])
+        (runs, n), m = x.shape[:2], self._origin.shape[2]
+        rows = n if runs > 1 or x.is_cuda else max(1, _CACHE // (m * x.element_size()))
+        self._pieces = [slice(i, min(i + rows, n)) for i in range(0, n, rows)]
+        self._z = x.new_empty(runs, min(rows, n), m)
+
+    @property
+    def targets(self) -> Tensor:
+        """The y of each network, ``(R, N)``."""
+        return self._y.flatten(1)
 
     def start(self) -> Tensor:
         """A new displacement of zeros."""
@@ -55,67 +63,73 @@ class ShallowSystem:
 
     def velocity(self, state: Tensor, out: Tensor) -> Tensor:
         """Fill ``out`` with -grad L and return the residual."""
-        residual = self._forward(state)
-        weighted = self._x * residual.mT if residual.shape[1] == 1 else None
-        for nodes in self._chunks():
-            slope, signed = self._slope[:, nodes], self._out[:, :, nodes].mT
-            if weighted is not None:
-                torch.bmm(slope, weighted, out=out[:, nodes]).mul_(signed)
-            else:
-                torch.bmm(torch.bmm(signed, residual).mul_(slope), self._x, out=out[:, nodes])
+        residual = torch.empty_like(self._y)
+        self._pull(state, out, None, residual)
         return residual.flatten(1)
 
     def residual(self, state: Tensor) -> Tensor:
         """The residual alone."""
-        return self._forward(state, slopes=False).flatten(1)
+        torch.add(self._origin, state, out=self._weight)
+        parts = [self._y[:, rows] - self._outputs(self._pre_activations(rows)) for rows in self._pieces]
+        return torch.cat(parts, 1).flatten(1)
 
     def curvature(self, state: Tensor, v: Tensor) -> Tensor:
         """NTG times ``v``."""
-        self._forward(state)
-        v = v.view_as(self._y)
-        total = torch.zeros_like(self._y)
-        for nodes in self._chunks():
-            slope, out = self._slope[:, nodes], self._out[:, :, nodes]
-            pulled = torch.bmm(torch.bmm(out.mT, v).mul_(slope), self._x)
-            total.baddbmm_(out, torch.bmm(pulled, self._xt).mul_(slope))
-        return total.flatten(1)
+        pulled = torch.empty_like(state)
+        self._pull(state, pulled, v.view_as(self._y), None)
+        parts = []
+        for rows in self._pieces:
+            slope = self._slope(self._pre_activations(rows))
+            parts.append(torch.bmm(slope.mul_(torch.bmm(self._x[:, rows], pulled)), self._out.mT))
+        return torch.cat(parts, 1).flatten(1)
 
     def ntg(self, state: Tensor, points: int | None = None) -> Tensor:
         """NTG of the first output."""
         x = self._x[:, :points]
-        slope = self._phi.derivative((self._origin + state) @ x.mT)
-        kernel = (x @ x.mT) * (slope.mT @ (slope * self._lam.to(slope.dtype).unsqueeze(-1)))
+        slope = self._phi.derivative(x @ (self._origin + state))
+        kernel = (x @ x.mT) * ((slope * self._lam.unsqueeze(1)) @ slope.mT)
         return (kernel + kernel.mT) / 2
 
     def movement(self, state: Tensor) -> Tensor:
         """Norm of the displacement by node, ``(R, m)``."""
-        norms: Tensor = torch.linalg.vector_norm(state, dim=2)
+        norms: Tensor = torch.linalg.vector_norm(state, dim=1)
         return norms
 
     def write_back(self, state: Tensor) -> None:
         """Move the parameters of the networks themselves."""
         with torch.no_grad():
             for model, moved in zip(self._models, state, strict=True):
-                model.weight.add_(moved)
+                model.weight.add_(moved.T)
 
-    def _forward(self, state: Tensor, slopes: bool = True) -> Tensor:
-        """Return the residual ``(R, k, n)`` and, unless told not to, fill the slopes phi'(Z), ``(R, m, n)``."""
+    def _pull(self, state: Tensor, out: Tensor, v: Tensor | None, residual: Tensor | None) -> None:
+        """Fill ``out`` with J^T v, v being the residual, which is kept, if none is given."""
         torch.add(self._origin, state, out=self._weight)
-        residual = self._y.clone()
-        for nodes in self._chunks():
-            z, out = self._slope[:, nodes], self._out[:, :, nodes]
-            torch.bmm(self._weight[:, nodes], self._xt, out=z)
-            if self._relu:
-                residual.baddbmm_(out, z.clamp_min_(0), alpha=-1)
+        single = self._y.shape[2] == 1
+        for rows in self._pieces:
+            z = self._pre_activations(rows)
+            if v is not None:
+                part = v[:, rows]
+            elif residual is not None:
+                part = residual[:, rows]
+                torch.sub(self._y[:, rows], self._outputs(z), out=part)
+            slope, x = self._slope(z), self._x[:, rows]
+            if single:
+                x = x * part
             else:
-                residual.baddbmm_(out, self._phi(z), alpha=-1)
-            if slopes:
-                z.sign_() if self._relu else z.copy_(self._phi.derivative(z))
-        return residual
+                slope = torch.bmm(part, self._out).mul_(slope)
+            out.baddbmm_(x.mT, slope, beta=1 if rows.start else 0)
+        if single:
+            out.mul_(self._out)
 
-    def _chunks(self) -> Iterator[slice]:
-        """The nodes in pieces that stay in cache; in one piece where several networks run together."""
-        runs, m, n = self._slope.shape
-        size = m if runs > 1 or self._slope.is_cuda else max(16, _CACHE // (n * self._slope.element_size()))
-        for start in range(0, m, size):
-            yield slice(start, min(start + size, m))
+    def _pre_activations(self, rows: slice) -> Tensor:
+        """Z of some examples, ``(R, rows, m)``; a ReLU's are clamped, which its value and slope alike begin with."""
+        z = self._z[:, : rows.stop - rows.start]
+        torch.bmm(self._x[:, rows], self._weight, out=z)
+        return z.clamp_min_(0) if self._relu else z
+
+    def _outputs(self, z: Tensor) -> Tensor:
+        return torch.bmm(z if self._relu else self._phi(z), self._out.mT)
+
+    def _slope(self, z: Tensor) -> Tensor:
+        """The derivative at Z, in its place if it is a ReLU's."""
+        return z.sign_() if self._relu else self._phi.derivative(z)

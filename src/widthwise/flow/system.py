@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, jvp, stack_module_state, vjp, vmap
+from torch.func import functional_call, jacrev, stack_module_state, vjp, vmap
 
 from widthwise.errors import InputError
 
@@ -23,6 +23,11 @@ class System(Protocol):
 
     A displacement has shape ``(R, ...)``, a residual y - f ``(R, N)`` for N targets a network.
     """
+
+    @property
+    def targets(self) -> Tensor:
+        """The y of each network, ``(R, N)``."""
+        ...
 
     def start(self) -> Tensor:
         """A new displacement of zeros."""
@@ -104,6 +109,11 @@ class ModuleSystem:
         self._fixed = {n: t.detach() for n, t in {**everything, **buffers}.items() if n not in self._shapes}
         self._origin = torch.cat([everything[n].detach().flatten(1) for n in self._shapes], 1)
 
+    @property
+    def targets(self) -> Tensor:
+        """The y of each network, ``(R, N)``."""
+        return self._y
+
     def start(self) -> Tensor:
         """A new displacement of zeros."""
         return torch.zeros_like(self._origin)
@@ -127,12 +137,9 @@ class ModuleSystem:
         """NTG times ``v``."""
 
         def one(theta: Tensor, fixed: dict[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
-            def output(t: Tensor) -> Tensor:
-                return self._output(t, fixed, x)
-
-            _, pull = _vjp(output, theta)
-            pushed: Tensor = jvp(output, (theta,), (pull(v),))[1]
-            return pushed
+            _, pull = _vjp(lambda t: self._output(t, fixed, x), theta)
+            pulled, push = _vjp(pull, v)  # the transpose of v -> J^T v is u -> J u
+            return push(pulled)
 
         return vmap(one)(self._origin + state, self._fixed, self._x, v)
 

@@ -49,7 +49,9 @@ class NodeScaled(nn.Module):
     def __init__(self, layer: nn.Module, lam: Tensor | Sequence[float], dim: int | None = None, block: int = 1) -> None:
         super().__init__()
         self.layer = check_type("layer", layer, nn.Module)
-        self.register_buffer("lam", check_scaling("lam", lam).clone())
+        anywhere = next(layer.parameters(), None)
+        lam = check_scaling("lam", lam)
+        self.register_buffer("lam", lam.to(lam.device if anywhere is None else anywhere.device, copy=True))
         self.dim = _node_dim(layer) if dim is None else _checked_dim(dim)
         self.block = check_integer("block", block, 1)
         self.nodes = len(self.lam)  # m of the factor: stays what it was when nodes are removed
