@@ -6,9 +6,9 @@ import json
 import pytest
 
 from widthwise.errors import InputError
+from widthwise.experiments.command import run
 from widthwise.experiments.outcome import Outcome
 from widthwise.experiments.two_layer_compression import EXPERIMENTS
-from widthwise.experiments.two_layer_compression.__main__ import main
 
 
 @functools.cache
@@ -66,7 +66,7 @@ def test_an_odd_activation_has_no_limit():
 
 
 def test_the_command_writes_numbers_and_a_drawing(tmp_path, capsys):
-    assert main(["fig4", "decay", "--out", str(tmp_path)]) == 0
+    assert run("two-layer-compression", ["fig4", "decay", "--out", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "fig4-smoke.json").read_text())
     assert record["command"].endswith("fig4 --scale smoke --out DIR")
     assert (tmp_path / "decay-smoke.svg").read_text().startswith("<?xml")
@@ -74,10 +74,8 @@ def test_the_command_writes_numbers_and_a_drawing(tmp_path, capsys):
 
 
 def test_mistakes_of_the_command(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["fig9", "--out", str(tmp_path)])
-    assert stopped.value.code == 2
-    assert main(["mnist", "--data", "no-such-data", "--out", str(tmp_path)]) == 2
+    assert run("two-layer-compression", ["fig9", "--out", str(tmp_path)]) == 2
+    assert run("two-layer-compression", ["mnist", "--data", "no-such-data", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
     with pytest.raises(InputError, match="scale"):
         EXPERIMENTS["fig2"]("huge")

@@ -1,54 +1,138 @@
-"""The command line of a paper's experiments: ``python -m widthwise.experiments.PAPER NAME --scale small --out DIR``."""
+"""Running experiments: what they give is written, and what is already there is not run again.
+
+``widthwise reproduce PAPER/NAME`` is the way to it, ``python -m widthwise.experiments.PAPER NAME`` the same for one
+paper.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from widthwise.errors import InputError, InputTypeError
-from widthwise.experiments.outcome import SCALES, Outcome, save
+from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
+from widthwise.experiments.outcome import SCALES, paths_of, save
+from widthwise.experiments.parts import Watch, kept_in
+from widthwise.experiments.registry import Experiment, find, takes_seeds
 
-__all__ = ["Experiment", "run"]
-
-Experiment = Callable[[str, Any, int], Outcome]
-"""From a scale, a data set and a seed to what it gives."""
+__all__ = ["reproduce", "run"]
 
 
-def run(paper: str, experiments: Mapping[str, Experiment], arguments: Sequence[str] | None = None) -> int:
-    """Run one experiment, write what it gives, and print what it found.
+def reproduce(
+    names: str | Sequence[str],
+    out: str | os.PathLike[str],
+    *,
+    scale: str = "small",
+    data: Any = None,
+    seed: int = 0,
+    seeds: int | None = None,
+    threads: int | None = None,
+    again: bool = False,
+    watch: Watch | None = None,
+) -> Iterator[list[str]]:
+    """Run experiments one after another and write what each gives as soon as it ends.
 
     Args:
-        paper: the module's name below ``widthwise.experiments``.
-        experiments: by name.
-        arguments: of the command line, those of the process by default.
+        names: ``PAPER/NAME``, or ``PAPER`` for all of its own; one, or several.
+        out: folder for NAME-SCALE.json, .csv and .svg; one a paper below it where several papers are asked for.
+        scale: ``"smoke"``, ``"small"`` or ``"paper"``.
+        data: a data set by name or path instead of the paper's.
+        seed: the first seed.
+        seeds: how many seeds to average over, where an experiment does; the scale's number if omitted.
+        threads: of PyTorch; as many as now if omitted.
+        again: run what is already there too.
+        watch: told of the parts of each.
 
-    Returns:
-        0, or 2 for an expected error, which is printed in one line.
+    Yields:
+        For each experiment what it found and the paths written, one sentence or path a line.
+
+    Raises:
+        InputError: for a name, a scale, a number or data that are not allowed.
+        OSError: if the folder cannot be written.
     """
-    program = f"python -m widthwise.experiments.{paper}"
-    parser = argparse.ArgumentParser(prog=program)
-    parser.add_argument("name", choices=experiments)
+    check_choice("scale", scale, SCALES)
+    check_integer("seed", seed, 0, 2**31)
+    wanted: dict[str, Experiment] = {}
+    for name in [names] if isinstance(names, str) else names:
+        wanted |= find(name)
+    chosen: dict[str, int] = {}
+    if seeds is not None:
+        chosen["seeds"] = check_integer("seeds", seeds, 1)
+        fixed = next((name for name, experiment in wanted.items() if not takes_seeds(experiment)), None)
+        if fixed is not None:
+            raise InputError(f"seeds: got {seeds}, but {fixed} has a number of its own; allowed is the seed alone")
+    several = len({name.partition("/")[0] for name in wanted}) > 1
+    options = "".join(f" --{key} {value}" for key, value in {"seed": seed or None, "seeds": seeds}.items() if value)
+    for name, experiment in wanted.items():
+        paper, _, short = name.partition("/")
+        folder = Path(out) / paper if several else Path(out)
+        command = f"widthwise reproduce {name} --scale {scale}{' --data DATA' * (data is not None)}{options} --out DIR"
+        with _settings(threads):
+            if not again and (found := _found(folder, short, scale, command)):
+                yield found
+                continue
+            with kept_in(folder / f".{short}-{scale}.sqlite", watch):
+                outcome = experiment(scale, data, seed, **chosen)
+                paths = save(outcome, folder, command)
+        yield [*outcome.notes, *map(str, paths)]
+
+
+def run(paper: str, arguments: Sequence[str] | None = None) -> int:
+    """The command line of one paper's experiments; 0, or 2 for an expected error, which is printed in one line.
+
+    Args:
+        paper: such as ``"robust-pruning"``.
+        arguments: of the command line, those of the process by default.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m widthwise.experiments.{paper.replace('-', '_')}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all of the paper's by default")
     parser.add_argument("--scale", choices=SCALES, default="smoke")
     parser.add_argument("--data", help="a data set by name or path instead of the paper's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--again", action="store_true", help="run what is already there too")
     parser.add_argument("--out", required=True, help="folder for NAME-SCALE.json, .csv and .svg")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)  # signals that fade with depth end in denormals, which are very slow
+    options = vars(parser.parse_args(arguments))
+    names = [f"{paper}/{name}" for name in options.pop("names")] or paper
     try:
-        outcome = experiments[options.name](options.scale, options.data, options.seed)
-        seed = f" --seed {options.seed}" if options.seed else ""
-        paths = save(outcome, options.out, f"{program} {options.name} --scale {options.scale}{seed} --out DIR")
+        for lines in reproduce(names, options.pop("out"), **options):
+            print(*lines, sep="\n", flush=True)
     except (InputError, InputTypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _found(folder: Path, name: str, scale: str, command: str) -> list[str]:
+    """What an earlier run of the same command has left, if it left everything."""
+    paths = paths_of(folder, name, scale)
+    if not all(path.exists() for path in paths):
+        return []
+    try:
+        record = json.loads(paths[0].read_text(encoding="utf-8"))
+        same = record["command"] == command
+        return [*record["notes"], *(f"{path} (was there)" for path in paths)] if same else []
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+@contextmanager
+def _settings(threads: int | None) -> Iterator[None]:
+    """PyTorch's threads; and denormals flushed: signals that fade with depth end in them, and they are very slow."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(check_integer("threads", threads, 1))
+    torch.set_flush_denormal(True)
+    try:
+        yield
     finally:
         torch.set_flush_denormal(False)
-    for line in (*outcome.notes, *map(str, paths)):
-        print(line)
-    return 0
+        torch.set_num_threads(before)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from widthwise._atomic import atomic_path, write_text
 from widthwise.environment import machine
 
-__all__ = ["SCALES", "Outcome", "Row", "save"]
+__all__ = ["SCALES", "Outcome", "Row", "paths_of", "save"]
 
 SCALES = ("smoke", "small", "paper")
 Row = Mapping[str, Any]
@@ -73,13 +73,17 @@ def save(outcome: Outcome, folder: str | os.PathLike[str], command: str) -> list
         "notes": list(outcome.notes),
         "rows": rows,
     }
-    base = Path(folder) / f"{outcome.name}-{outcome.scale}"
-    paths = [base.with_name(f"{base.name}.{kind}") for kind in ("json", "csv", "svg")]
+    paths = paths_of(folder, outcome.name, outcome.scale)
     write_text(paths[0], _json(record))
     write_text(paths[1], _csv(rows))
     with atomic_path(paths[2]) as part, mpl.rc_context({"svg.hashsalt": "widthwise", "svg.fonttype": "none"}):
         outcome.figure.savefig(part, format="svg", metadata={"Date": None})
     return paths
+
+
+def paths_of(folder: str | os.PathLike[str], name: str, scale: str) -> list[Path]:
+    """Where an experiment's numbers as JSON, its table and its drawing lie."""
+    return [Path(folder) / f"{name}-{scale}.{kind}" for kind in ("json", "csv", "svg")]
 
 
 def _json(record: Mapping[str, Any]) -> str:

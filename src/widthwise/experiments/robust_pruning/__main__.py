@@ -3,6 +3,5 @@
 import sys
 
 from widthwise.experiments.command import run
-from widthwise.experiments.robust_pruning import EXPERIMENTS
 
-sys.exit(run("robust_pruning", EXPERIMENTS))
+sys.exit(run("robust-pruning"))
