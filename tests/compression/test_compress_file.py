@@ -98,6 +98,7 @@ def test_the_command_prints_what_it_found(file, tmp_path):
         (("--layer", "0", "--to", 40), "M: got 40"),
         (("--layer", "0", "--to", 0), "M: got 0"),
         (("--layer", "0", "--to", 4, "--second", "4"), "second: got 4 with 30 inputs"),
+        (("--layer", "0", "--to", 4, "--second", "0"), "second: got 0 with 64 inputs"),
         (("--layer", "4", "--to", 2), "second: no layer after 4 has 3 inputs"),
         (("--layer", "0", "--to", 4, "--activation", "rellu"), "did you mean 'relu'"),
         (("--layer", "2", "--to", 4, "--data", "digits"), "data: the model fails on it"),
@@ -113,18 +114,39 @@ def test_mistakes_take_one_line(file, tmp_path, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_files(tmp_path):
-    with pytest.raises(DataError, match=r"nothing\.safetensors"):
-        compress_file(tmp_path / "nothing.safetensors", "0", 2, tmp_path)
-    (tmp_path / "bad.safetensors").write_bytes(b"not at all")
-    with pytest.raises(DataError, match=r"bad\.safetensors: cannot be read"):
-        compress_file(tmp_path / "bad.safetensors", "0", 2, tmp_path)
-    tensors = {"0.weight": torch.randn(4, 4), "mask:0.weight": torch.ones(4, 4, dtype=torch.uint8)}
-    save_file(tensors, tmp_path / "masked.safetensors")
-    with pytest.raises(InputError, match="with a mask"):
-        compress_file(tmp_path / "masked.safetensors", "0", 2, tmp_path)
-    save_file(
-        {"0.weight": torch.full((4, 4), float("nan")), "2.weight": torch.ones(2, 4)}, tmp_path / "nan.safetensors"
-    )
-    with pytest.raises(InputError, match=r"0\.weight: 16 of 16"):
-        compress_file(tmp_path / "nan.safetensors", "0", 2, tmp_path)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"0.weight": torch.full((4, 4), float("nan"))}, r"0\.weight: 16 of 16"),
+        ({"0.weight": torch.ones(4, 4, dtype=torch.int8)}, r"0\.weight: got dtype torch.int8"),
+        ({"0.weight": torch.ones(4, 4, dtype=torch.complex64)}, r"0\.weight: got dtype torch.complex64"),
+        ({"2.weight": torch.ones(2, 4).to(torch.float8_e4m3fn)}, r"2\.weight: got dtype torch.float8"),
+        ({"0.weight": torch.ones(4, 0)}, r"0\.weight: got shape \(4, 0\)"),
+        ({"0.bias": torch.ones(3)}, r"0\.bias: got shape \(3,\), allowed is \(4\)"),
+        ({"0.bias": torch.full((4,), float("inf"))}, r"0\.bias: 4 of 4"),
+        ({"2.bias": torch.ones(2, 1)}, r"2\.bias: got shape \(2, 1\)"),
+        ({"0.weight": torch.ones(1, 4), "2.weight": torch.ones(2, 1)}, "layer: got 0 with 1 hidden unit"),
+        ({"0.weight": 60000 * torch.eye(4).half(), "2.weight": torch.full((2, 4), 60000.0).half()}, "as torch.float16"),
+        ({"mask:0.weight": torch.ones(4, 4, dtype=torch.uint8)}, "with a mask"),
+    ],
+)
+def test_bad_weights(tmp_path, change, message):
+    tensors = {"0.weight": torch.randn(4, 4), "2.weight": torch.ones(2, 4)}
+    save_file(tensors | change, tmp_path / "bad.safetensors")
+    with pytest.raises(InputError, match=message):
+        compress_file(tmp_path / "bad.safetensors", "0", 2, tmp_path / "out", iterations=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_none(tmp_path):
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(DataError, match=r"net\.safetensors"):
+        compress_file(path, "0", 2, tmp_path)
+    save_file({"0.weight": torch.randn(4, 4), "2.weight": torch.ones(2, 4)}, path)
+    whole = path.read_bytes()
+    for damaged in (b"", b"not at all", whole[:-1], whole[:20], b"\xff" * 8 + whole[8:]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"net\.safetensors: cannot be read"):
+            compress_file(path, "0", 2, tmp_path)
+
+

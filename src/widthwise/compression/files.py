@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from widthwise._atomic import atomic_path, write_text
 from widthwise.activations import get
+from widthwise.compression._check import check_tensor
 from widthwise.compression.baselines import BASELINES
 from widthwise.compression.model import compress_model
 from widthwise.compression.report import CompressionReport
@@ -26,8 +27,9 @@ from widthwise.errors import DataError, InputError, check_choice, check_finite, 
 __all__ = ["compress_file"]
 
 StrPath = str | os.PathLike[str]
-_WEIGHT = ".weight"
+_WEIGHT, _BIAS = ".weight", ".bias"
 _MASK = "mask:"
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def compress_file(
@@ -63,7 +65,8 @@ def compress_file(
 
     Raises:
         DataError: if the file is missing or damaged.
-        InputError: if a layer is missing, the second does not fit, or the file holds a mask; and for everything
+        InputError: if a layer is missing or no linear layer of finite floating-point numbers, the second does not fit,
+            the file holds a mask, or its precision cannot hold the result; and for everything
             :func:`~widthwise.compression.compress_model` refuses.
         OSError: if the folder cannot be written.
     """
@@ -71,19 +74,14 @@ def compress_file(
     first = _named(tensors, layer, "layer")
     last = _named(tensors, second, "second") if second is not None else _following(tensors, first)
     ends = _linear(tensors, first), _linear(tensors, last)
-    if ends[0].out_features != ends[1].in_features:
-        raise InputError(
-            f"second: got {last} with {ends[1].in_features} inputs, allowed is a layer with as many as {first} gives, "
-            f"{ends[0].out_features}"
-        )
-    check_integer("M", M, 1, ends[0].out_features - 1)
+    _check_sizes(first, last, ends, M)
     net = nn.Sequential(ends[0], get(activation).module(), ends[1])
     small, best = compress_model(net, M, data=data, iterations=iterations, seed=seed)
     reports = {"optimal": best}
     reports |= {method: compress_model(net, M, data=data, method=method, seed=seed).report for method in BASELINES}
     replaced = {first: small.get_submodule("0"), last: small.get_submodule("2")}
     new = {
-        f"{name}.{kind}": value.to(tensors[name + _WEIGHT].dtype)
+        f"{name}.{kind}": _rounded(f"{name}.{kind}", value, tensors[name + _WEIGHT].dtype)
         for name, one in replaced.items()
         for kind, value in one.state_dict().items()
     }
@@ -122,11 +120,37 @@ def _following(tensors: Mapping[str, Tensor], first: str) -> str:
 
 def _linear(tensors: Mapping[str, Tensor], name: str) -> nn.Linear:
     """A layer with these weights, in single precision at least."""
-    weight, bias = tensors[name + _WEIGHT], tensors.get(f"{name}.bias")
-    dtype = torch.promote_types(check_finite(name + _WEIGHT, weight).dtype, torch.float32)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=dtype)
-    layer.load_state_dict({"weight": weight} if bias is None else {"weight": weight, "bias": bias})
+    weight = _numbers(tensors, name + _WEIGHT, None, None)
+    state = {"weight": weight}
+    if name + _BIAS in tensors:
+        state["bias"] = _numbers(tensors, name + _BIAS, len(weight))
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in state, dtype=dtype)
+    layer.load_state_dict(state)
     return layer
+
+
+def _numbers(tensors: Mapping[str, Tensor], name: str, *shape: int | None) -> Tensor:
+    tensor = tensors[name]
+    if tensor.dtype not in _FLOATS:
+        raise InputError(f"{name}: got dtype {tensor.dtype}, allowed are {', '.join(map(str, _FLOATS))}")
+    check_tensor(name, tensor, *shape)
+    return tensor
+
+
+def _check_sizes(first: str, last: str, ends: tuple[nn.Linear, nn.Linear], M: int) -> None:
+    N, inputs = ends[0].out_features, ends[1].in_features
+    if first == last or N != inputs:
+        raise InputError(
+            f"second: got {last} with {inputs} inputs, allowed is a layer after {first} with as many as it gives, {N}"
+        )
+    if N == 1:
+        raise InputError(f"layer: got {first} with 1 hidden unit, allowed is one with at least 2")
+    check_integer("M", M, 1, N - 1)
+
+
+def _rounded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    return check_finite(f"{name} as {dtype}", value.to(dtype))
 
 
 def _write(
