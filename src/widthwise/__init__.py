@@ -7,8 +7,7 @@
 """
 
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling
 from widthwise._version import __version__
@@ -27,6 +26,7 @@ from widthwise.width import best_width
 
 if TYPE_CHECKING:
     from widthwise import flow, nodes, report
+    from widthwise.flow import NodeScaledRegressor
 
 __all__ = [
     "CollapseError",
@@ -36,6 +36,7 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "Mask",
+    "NodeScaledRegressor",
     "TrainConfig",
     "__version__",
     "activations",
@@ -68,9 +69,12 @@ __all__ = [
 ]
 
 _LAZY = ("flow", "nodes", "report")  # rooms that need heavy libraries, imported when first asked for
+_LAZY_NAMES = {"NodeScaledRegressor": "flow"}  # what comes from them
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return import_module(f"widthwise.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(import_module(f"widthwise.{_LAZY_NAMES[name]}"), name)
     raise AttributeError(f"module 'widthwise' has no attribute {name!r}")

@@ -4,6 +4,7 @@ from widthwise.flow.checks import DegenerateWarning
 from widthwise.flow.first_step import first_step_mean, first_step_ntk_change, first_step_rms
 from widthwise.flow.observe import OBSERVERS, Observer, Snapshot
 from widthwise.flow.ode import Effort
+from widthwise.flow.regressor import NodeScaledRegressor
 from widthwise.flow.theory import (
     eigenvalue_floor,
     guaranteed_rate,
@@ -21,6 +22,7 @@ __all__ = [
     "OBSERVERS",
     "DegenerateWarning",
     "Effort",
+    "NodeScaledRegressor",
     "Observer",
     "Snapshot",
     "Trajectory",
