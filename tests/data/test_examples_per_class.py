@@ -44,7 +44,7 @@ def test_classes_are_not_in_order():
         (X[:4], Y, 1, InputError, "shapes"),
         (X[:0], Y[:0], 1, InputError, "shapes"),
         (X, Y[:, None], 1, InputError, "shapes"),
-        (X, Y.float(), 1, InputError, "whole-number"),
+        (X, Y.float(), 1, InputError, "whole number"),
         (X.numpy(), Y, 1, InputTypeError, "Tensor"),
         (X, Y.tolist(), 1, InputTypeError, "Tensor"),
     ],

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
+from widthwise.data.sampling import first_per_class
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
 from widthwise.masks import Mask, prunable, unwrapped
 from widthwise.pruning.allocation import SCOPES, allocate, exponential_schedule, target_count
-from widthwise.pruning.batches import Batches, Data, pick_per_class, repeatable
+from widthwise.pruning.batches import Batches, Data, repeatable
 from widthwise.pruning.collapse import complain, critical_sparsity, cut_at, dead_layers
 from widthwise.pruning.flow import example_input
 from widthwise.pruning.gradients import Loss
@@ -155,7 +156,7 @@ def _check_paths(model: nn.Module, mask: Mask, data: Data | None, plan: _Plan) -
 def _pick(model: nn.Module, data: Data | None, count: int) -> Data:
     if data is None:
         raise InputError("data: got None, but examples_per_class picks from data")
-    return pick_per_class(Batches(data, next(model.parameters()).device), count)
+    return first_per_class(Batches(data, next(model.parameters()).device), count)
 
 
 def _checked(method: Method, scores: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

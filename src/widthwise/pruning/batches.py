@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widthwise.errors import InputError, InputTypeError, check_integer
+from widthwise.errors import InputError, InputTypeError
 
-__all__ = ["Batch", "Batches", "Data", "pick_per_class", "repeatable"]
+__all__ = ["Batch", "Batches", "Data", "repeatable"]
 
 Batch = tuple[Tensor, Any]
 Data = Batch | Iterable[Batch]
@@ -72,35 +72,6 @@ class Batches:
 def repeatable(data: Data | None) -> Data | None:
     """``data``, with the batches of a one-shot iterator held in memory so that they can be read in every round."""
     return list(data) if isinstance(data, Iterator) else data
-
-
-def pick_per_class(batches: Batches, count: int) -> Batch:
-    """The first ``count`` examples of every class, as one batch in the order of the data.
-
-    Raises:
-        InputError: if the labels are not one whole number for each example, or a class has fewer examples.
-    """
-    check_integer("examples_per_class", count, 1)
-    seen: dict[int, int] = {}
-    picked = [_take(x, y, seen, count) for x, y in batches]
-    short = {label: number for label, number in sorted(seen.items()) if number < count}
-    if short:
-        label, number = next(iter(short.items()))
-        raise InputError(f"examples_per_class: got {count}, allowed are at most {number}, class {label} has no more")
-    return torch.cat([x for x, _ in picked]), torch.cat([y for _, y in picked])
-
-
-def _take(x: Tensor, y: Any, seen: dict[int, int], count: int) -> tuple[Tensor, Tensor]:
-    """The examples of a batch that are among the first ``count`` of their class; counts them in ``seen``."""
-    if not isinstance(y, Tensor) or y.shape != x.shape[:1] or y.is_floating_point() or y.is_complex():
-        got = (tuple(y.shape), y.dtype) if isinstance(y, Tensor) else type(y).__name__
-        raise InputError(f"examples_per_class: got labels {got}, allowed is one whole number for each example")
-    chosen = []
-    for at, label in enumerate(y.tolist()):
-        if seen.setdefault(label, 0) < count:
-            seen[label] += 1
-            chosen.append(at)
-    return x[chosen], y[chosen]
 
 
 def _is_batch(data: Any) -> bool:
