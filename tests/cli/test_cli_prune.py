@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 import xml.etree.ElementTree as ElementTree
 
@@ -23,6 +24,17 @@ def run(*arguments: object):
 
 def own_network(width: int = 4) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+
+class Unusual(nn.Module):
+    """An activation in a function, and randomness."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(64, 20), nn.Linear(20, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.outer(torch.sin(self.inner(x.flatten(1))) + torch.randn(20))
 
 
 def no_network() -> str:
@@ -51,6 +63,38 @@ def test_ones_own_factory_a_budget_and_rescaling(tmp_path):
     assert torch.isfinite(ww.load(tmp_path / "model.safetensors", own_network(9))(torch.randn(2, 64))).all()
 
 
+def test_an_activation_that_cannot_be_read_off_is_asked_for_and_randomness_is_said(tmp_path):
+    network = f"{__name__}:Unusual"
+    asked = run(network, "--rescale", "--out", tmp_path)
+    assert (asked.exit_code, "known activation" in asked.stderr) == (2, True)
+    told = run(network, "--edge-of-chaos", "--rescale", "--activation", "sin", "--out", tmp_path)
+    assert told.exit_code == 0, told.output
+    assert told.stderr.startswith("warning: model: its forward pass draws random numbers")
+    assert len(told.stderr.splitlines()) == 1
+    assert "sigma_w = 1\n" in told.output
+
+
+def test_a_deep_network_is_pruned_on_the_edge_of_chaos_only(tmp_path):
+    deep = ("mlp", "--set", "depth=30", "--set", "activation=tanh", "--set", "width=32", "--out", tmp_path)
+    refused = run(*deep)
+    assert refused.exit_code == 2
+    assert "more; the critical sparsity of its scores is 0." in refused.stderr
+    assert run(*deep, "--edge-of-chaos").exit_code == 0
+    warned = run(*deep, "--on-collapse", "warn")
+    assert warned.exit_code == 0
+    assert warned.stderr.startswith("warning: mask: layer 'hidden1.weight'")
+
+
+def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch):
+    (tmp_path / "network_of_mine.py").write_text(
+        "from torch import nn\ndef tiny():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [part for part in sys.path if part])
+    result = run("network_of_mine:tiny", "--out", "out")
+    assert result.exit_code == 0, result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -63,6 +107,8 @@ def test_ones_own_factory_a_budget_and_rescaling(tmp_path):
         (["nowhere.module:factory"], "cannot be imported"),
         ([f"{__name__}:no_network"], "returned a str"),
         ([f"{__name__}:own_network", "--set", "width=zero"], "cannot be built"),
+        ([f"{__name__}:Unusual", "--set", "classes=3"], "does not fit the data, examples of shape (1, 8, 8)"),
+        (["gpt"], "does not fit the data"),
     ],
 )
 def test_errors_are_one_line_and_nothing_is_written(tmp_path, arguments, said):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +16,8 @@ from widthwise.cli.console import friendly, out
 from widthwise.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from widthwise.data import Splits
     from widthwise.masks import Mask
 
@@ -34,7 +40,15 @@ def prune_command(
     arguments: Annotated[
         list[str] | None, typer.Option("--set", help="An argument of the network, as name=value; may be repeated.")
     ] = None,
-    rescale: Annotated[bool, typer.Option(help="Bring the pruned network back onto the edge of chaos.")] = False,
+    edge_of_chaos: Annotated[
+        bool, typer.Option("--edge-of-chaos", help="Draw the weights on the edge of chaos, not as the network does.")
+    ] = False,
+    rescale: Annotated[
+        bool, typer.Option("--rescale", help="Bring the pruned network back onto the edge of chaos.")
+    ] = False,
+    activation: Annotated[
+        str | None, typer.Option(help="What the network has between its layers, where that cannot be read off.")
+    ] = None,
     on_collapse: Annotated[str, typer.Option(help="raise, warn or allow when a layer dies.")] = "raise",
     seed: Annotated[int, typer.Option(help="Draws the initialization, the examples and ties.")] = 0,
     to: Annotated[
@@ -50,32 +64,73 @@ def prune_command(
     from torch.nn import functional
 
     import widthwise as ww
-    from widthwise.models.named import from_name
 
     splits = ww.data.split(ww.data.load(data, target=target))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = from_name(model, _parsed(arguments or []), shape=splits.train[0].shape[1:], outputs=splits.n_outputs)
     examples = _examples(splits, examples_per_class, seed)
-    mask = ww.prune(
-        network,
-        None if budget is not None else sparsity,
-        method,
-        data=examples,
-        loss=functional.mse_loss if splits.task == "regression" else functional.cross_entropy,
-        budget=budget,
-        scope=scope,
-        rounds=rounds,
-        seed=seed,
-        on_collapse=on_collapse,
-    )
+    loss = functional.mse_loss if splits.task == "regression" else functional.cross_entropy
+    network = _network(model, _parsed(arguments or []), splits, seed)
+    _check_runs(model, network, examples, loss)
+    with _warnings_in_a_line():
+        if edge_of_chaos:
+            ww.init.edge_of_chaos_(network, activation, generator=torch.Generator().manual_seed(seed))
+        mask = ww.prune(
+            network,
+            None if budget is not None else sparsity,
+            method,
+            data=examples,
+            loss=loss,
+            budget=budget,
+            scope=scope,
+            rounds=rounds,
+            seed=seed,
+            on_collapse=on_collapse,
+        )
     if rescale:
-        out.print(str(ww.rescale(network, mask, data=examples)), highlight=False, markup=False)
+        out.print(str(ww.rescale(network, mask, activation, data=examples)), highlight=False, markup=False)
     _write(mask, to)
     ww.save(network, to / "model.safetensors", about={"data": splits.name, "classes": list(splits.classes)})
     out.print(mask.report(), highlight=False, markup=False, soft_wrap=True)
     for name in ("mask.safetensors", "model.safetensors", "layers.txt", "mask.svg"):
         out.print(str(to / name), highlight=False, markup=False, soft_wrap=True)
+
+
+def _network(name: str, arguments: dict[str, Any], splits: Splits, seed: int) -> nn.Module:
+    """A built-in network or one's own, sized to the data; modules in the current folder are found."""
+    import torch
+
+    from widthwise.models.named import from_name
+
+    if ":" in name and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return from_name(name, arguments, shape=splits.train[0].shape[1:], outputs=splits.n_outputs)
+
+
+def _check_runs(name: str, network: nn.Module, examples: Any, loss: Any) -> None:
+    """Refuse a network that does not fit the data, in one line."""
+    import torch
+
+    from widthwise.pruning.gradients import as_found
+
+    x, y = examples
+    try:
+        with as_found(network), torch.no_grad():
+            loss(network(x), y)
+    except InputError:
+        raise
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        got = f"{tuple(x.shape[1:])} in {x.dtype}"
+        raise InputError(f"model: {name} does not fit the data, examples of shape {got}: {error}") from error
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for line in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
+        typer.echo(f"warning: {line}", err=True)
 
 
 def _examples(splits: Splits, each: int, seed: int) -> Any:

@@ -131,7 +131,8 @@ def _check_layers(scores: Mapping[str, Tensor], before: Mask, after: Mask, plan:
         return
     problem = f"layer {died[0]!r} keeps none of its {after[died[0]].numel()} weights at sparsity {after.sparsity:.6g}"
     if len(died) > 1:
-        problem += f", nor do {', '.join(map(repr, died[1:]))}"
+        others = [*map(repr, died[1:4]), *([f"{len(died) - 4} more"] if len(died) > 4 else [])]
+        problem += f", nor do {', '.join(others)}"
     if plan.scope == "global":
         living = {name: score.masked_fill(~before[name], -torch.inf) for name, score in scores.items()}
         problem += f"; the critical sparsity of its scores is {critical_sparsity(living, seed=plan.seed):.6g}"
