@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +32,14 @@ def reproduce_command(
         int | None,
         typer.Option(help="How many seeds to average over, where an experiment does.  [default: the scale's]"),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A safetensors file of a trained network whose features to use: an ImageNet ResNet-18 for "
+            "asymmetrical-scaling/fig4 and fig11.  [default: a network trained here]",
+            show_default=False,
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of PyTorch.  [default: one a core]")] = None,
     again: Annotated[bool, typer.Option("--again", help="Run what --out already holds too.")] = False,
     to: Annotated[Path, typer.Option("--out", help="Folder for NAME-SCALE.json, .csv and .svg.")] = Path(
@@ -55,8 +63,7 @@ def reproduce_command(
     if not names:
         raise InputError("PAPER/NAME: got none, allowed are those that `widthwise reproduce --list` lists")
     with progress_bar() as watch:
-        for lines in reproduce(
-            names, to, scale=scale, data=data, seed=seed, seeds=seeds, threads=threads, again=again, watch=watch
-        ):
+        chosen: dict[str, Any] = {"seed": seed, "seeds": seeds, "weights": weights, "threads": threads}
+        for lines in reproduce(names, to, scale=scale, data=data, **chosen, again=again, watch=watch):
             for line in lines:
                 out.print(line, highlight=False, markup=False, soft_wrap=True)

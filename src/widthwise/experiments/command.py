@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
 from widthwise.experiments.outcome import SCALES, paths_of, save
 from widthwise.experiments.parts import Watch, kept_in
-from widthwise.experiments.registry import Experiment, find, takes_seeds
+from widthwise.experiments.registry import Experiment, find, takes
 
 __all__ = ["reproduce", "run"]
 
@@ -33,6 +33,7 @@ def reproduce(
     data: Any = None,
     seed: int = 0,
     seeds: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     again: bool = False,
     watch: Watch | None = None,
@@ -46,6 +47,7 @@ def reproduce(
         data: a data set by name or path instead of the paper's.
         seed: the first seed.
         seeds: how many seeds to average over, where an experiment does; the scale's number if omitted.
+        weights: a file of a trained network, for an experiment that takes features of one.
         threads: of PyTorch; as many as now if omitted.
         again: run what is already there too.
         watch: told of the parts of each.
@@ -62,18 +64,19 @@ def reproduce(
     wanted: dict[str, Experiment] = {}
     for name in [names] if isinstance(names, str) else names:
         wanted |= find(name)
-    chosen: dict[str, int] = {}
+    chosen: dict[str, Any] = {}
     if seeds is not None:
         chosen["seeds"] = check_integer("seeds", seeds, 1)
-        fixed = next((name for name, experiment in wanted.items() if not takes_seeds(experiment)), None)
-        if fixed is not None:
-            raise InputError(f"seeds: got {seeds}, but {fixed} has a number of its own; allowed is the seed alone")
+    if weights is not None:
+        chosen["weights"] = os.fspath(weights)
+    _check_taken(wanted, chosen)
     several = len({name.partition("/")[0] for name in wanted}) > 1
-    options = "".join(f" --{key} {value}" for key, value in {"seed": seed or None, "seeds": seeds}.items() if value)
+    shown = {"data": data and "DATA", "seed": seed or None, "seeds": seeds, "weights": weights and "FILE"}
+    options = "".join(f" --{key} {value}" for key, value in shown.items() if value)
     for name, experiment in wanted.items():
         paper, _, short = name.partition("/")
         folder = Path(out) / paper if several else Path(out)
-        command = f"widthwise reproduce {name} --scale {scale}{' --data DATA' * (data is not None)}{options} --out DIR"
+        command = f"widthwise reproduce {name} --scale {scale}{options} --out DIR"
         with _settings(threads):
             if not again and (found := _found(folder, short, scale, command)):
                 yield found
@@ -97,6 +100,7 @@ def run(paper: str, arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", help="a data set by name or path instead of the paper's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int)
+    parser.add_argument("--weights", help="a file of a trained network, where an experiment takes features of one")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--again", action="store_true", help="run what is already there too")
     parser.add_argument("--out", required=True, help="folder for NAME-SCALE.json, .csv and .svg")
@@ -109,6 +113,14 @@ def run(paper: str, arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _check_taken(wanted: Mapping[str, Experiment], chosen: Mapping[str, Any]) -> None:
+    """Refuse an option that one of the experiments has not."""
+    for name, experiment in wanted.items():
+        for option, value in chosen.items():
+            if not takes(experiment, option):
+                raise InputError(f"{option}: got {value}, but {name} has no such choice; leave it out")
 
 
 def _found(folder: Path, name: str, scale: str, command: str) -> list[str]:

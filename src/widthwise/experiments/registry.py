@@ -10,12 +10,13 @@ from importlib import import_module
 from widthwise.errors import InputError, check_choice, check_type
 from widthwise.experiments.outcome import Outcome
 
-__all__ = ["PAPERS", "Experiment", "experiments", "find", "names", "takes_seeds"]
+__all__ = ["PAPERS", "Experiment", "experiments", "find", "names", "takes"]
 
 PAPERS = ("asymmetrical-scaling", "robust-pruning", "two-layer-compression")
 
 Experiment = Callable[..., Outcome]
-"""Called with a scale, a data set and a seed; one that averages over several seeds also takes ``seeds``, how many."""
+"""Called with a scale, a data set and a seed. One that averages over seeds also takes ``seeds``, how many; one that
+uses a trained network of the user's also takes ``weights``, its file."""
 
 
 def experiments(paper: str) -> Mapping[str, Experiment]:
@@ -56,6 +57,6 @@ def find(name: str) -> dict[str, Experiment]:
     raise InputError(f"experiment: got {name!r}, allowed is what `widthwise reproduce --list` lists{hint}")
 
 
-def takes_seeds(run: Experiment) -> bool:
-    """Whether an experiment can be told how many seeds to average over."""
-    return "seeds" in inspect.signature(run).parameters
+def takes(run: Experiment, option: str) -> bool:
+    """Whether an experiment has an option, such as ``"seeds"``, beside scale, data and seed."""
+    return option in inspect.signature(run).parameters
