@@ -148,5 +148,3 @@ def test_files_that_are_none(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"net\.safetensors: cannot be read"):
             compress_file(path, "0", 2, tmp_path)
-
-

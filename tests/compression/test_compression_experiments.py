@@ -36,8 +36,8 @@ def test_descent_reaches_the_simplex():
 
 
 def test_the_distance_falls_and_the_band_closes():
-    distances = [row["distance"] for row in smoke("fig3").rows if row["M"] == 5]
-    assert distances[-1] < 1e-6 * distances[0]
+    distances = [row for row in smoke("fig3").rows if row["M"] == 5]
+    assert 0 <= distances[-1]["least"] <= distances[-1]["greatest"] < 1e-6 * distances[0]["least"]
     last = [row for row in smoke("fig4").rows if row["M"] == 5][-1]
     assert last["greatest"] - last["least"] < 1e-12
     assert abs(last["short_most"]) < 1e-12

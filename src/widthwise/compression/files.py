@@ -140,7 +140,7 @@ def _numbers(tensors: Mapping[str, Tensor], name: str, *shape: int | None) -> Te
 
 def _check_sizes(first: str, last: str, ends: tuple[nn.Linear, nn.Linear], M: int) -> None:
     N, inputs = ends[0].out_features, ends[1].in_features
-    if first == last or N != inputs:
+    if first == last or inputs != N:
         raise InputError(
             f"second: got {last} with {inputs} inputs, allowed is a layer after {first} with as many as it gives, {N}"
         )

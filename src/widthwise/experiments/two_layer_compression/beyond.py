@@ -27,15 +27,16 @@ from widthwise.experiments.two_layer_compression.common import COLOURS, generato
 
 __all__ = ["activations", "configurations"]
 
-_SAME = 1e-6  # relative difference below which two values of R are one
+_OTHERS = ("leaky_relu(0.1)", "gelu")
+_SAME = 1e-8  # relative difference below which two values of R are one
 _COSINE = 1e-3  # below which two cosines are one
 
 
 def configurations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
-    """The best M > d + 1 vectors for ReLU's limit objective: their value, weights, cosines and symmetry.
+    """The best M > d + 1 vectors for the limit objective: their value, weights, cosines and symmetry.
 
     Args:
-        scale: d = 2, 3, 4, 5 and M to about 3 d at ``"small"``, 64 starts each.
+        scale: ReLU with d = 2, 3, 4, 5 and M to about 3 d at ``"small"``, two other activations with d = 3.
         data: not used.
         seed: of the starts.
     """
@@ -45,18 +46,25 @@ def configurations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Out
         {2: range(3, 13), 3: range(4, 15), 4: range(5, 15), 5: range(6, 15)},
         {2: range(3, 21), 3: range(4, 31), 4: range(5, 31), 5: range(6, 31), 8: range(9, 31)},
     )
-    starts, iterations = at(scale, 8, 64, 256), at(scale, 60, 200, 500)
+    starts, iterations = at(scale, 8, 1024, 4096), at(scale, 60, 100, 500)
+    cases = [("relu", d, M) for d, sizes in plan.items() for M in sizes]
+    cases += [(name, 3, M) for name in at(scale, (), _OTHERS, _OTHERS) for M in range(5, 11)]
     rows: list[Row] = []
     pictures: dict[int, Tensor] = {}
-    for d, sizes in plan.items():
-        for M in sizes:
-            start = unit(starts, M, d, source=generator(seed + 100 * d + M))
-            found = lbfgs(limit_energy("relu"), start, iterations=iterations, tolerance=1e-8)
-            if d == 2:
-                pictures[M] = found.best
-            hits = found.values[-1] < found.value * (1 - _SAME)
-            rows.append({"d": d, "M": M, "R": -found.value, "hits": int(hits.sum())} | _describe(found.best, "relu"))
-    settings = {"activation": "relu", "starts": starts, "iterations": iterations, "seed": seed}
+    for name, d, M in cases:
+        count = max(8, starts // 4 ** (d - 2)) if name == "relu" else 64  # the fewer dimensions, the more dead ends
+        found = lbfgs(
+            limit_energy(name),
+            unit(count, M, d, source=generator(seed + 100 * d + M)),
+            iterations=iterations,
+            tolerance=1e-8,
+        )
+        if d == 2:
+            pictures[M] = found.best
+        hits = found.values[-1] < found.value * (1 - _SAME)
+        row = {"activation": name, "d": d, "M": M, "R": -found.value, "starts": count, "hits": int(hits.sum())}
+        rows.append(row | _describe(found.best, name))
+    settings = {"iterations": iterations, "seed": seed}
     return Outcome("configurations", scale, settings, rows, _draw(rows, pictures), _notes(rows))
 
 
@@ -74,6 +82,7 @@ def _describe(V: Tensor, activation: str) -> dict[str, Any]:
         "least_weight": float(b.min() * M),
         "greatest_weight": float(b.max() * M),
         "centre": float((b @ V).norm()),
+        "gap_spread": _gap_spread(V) if d == 2 else None,
         "frame_spread": float(frame[-1] - frame[0]) * d,
         "distinct_cosines": _distinct(cosines),
         "distinct_lines": _distinct(cosines.abs()),
@@ -84,6 +93,13 @@ def _describe(V: Tensor, activation: str) -> dict[str, Any]:
     }
 
 
+def _gap_spread(V: Tensor) -> float:
+    """Degrees by which the angles between neighbouring lines in the plane differ."""
+    angles = torch.atan2(V[:, 1], V[:, 0]).remainder(torch.pi).sort().values
+    gaps = torch.cat([angles, angles[:1] + torch.pi]).diff()
+    return math.degrees(gaps.max() - gaps.min())
+
+
 def _distinct(values: Tensor) -> int:
     """How many values there are when those closer than a tolerance count as one."""
     return int((values.sort().values.diff() > _COSINE).sum()) + 1
@@ -91,12 +107,16 @@ def _distinct(values: Tensor) -> int:
 
 def _notes(rows: list[Row]) -> list[str]:
     beyond = [row for row in rows if row["d"] + 1 < row["M"]]
+    even = [row for row in beyond if row["greatest_weight"] - row["least_weight"] < _COSINE]
     return [
         f"beyond the simplex R falls short of its bound by {min(row['short_of_bound'] for row in beyond):.1e} to "
         f"{max(row['short_of_bound'] for row in beyond):.1e}",
         f"in {len(beyond)} configurations there are {sum(row['opposite_pairs'] for row in beyond)} opposite and "
         f"{sum(row['equal_pairs'] for row in beyond)} equal pairs; the least weight is "
         f"{min(row['least_weight'] for row in beyond):.3f} of the mean",
+        f"all weights are equal in {len(even)} of them, where the centre is at most "
+        f"{max((row['centre'] for row in even), default=math.nan):.1e} from 0: "
+        + ", ".join(f"{row['M']} in R^{row['d']} ({row['activation']})" for row in even),
     ]
 
 
@@ -124,7 +144,7 @@ def activations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcom
         row: dict[str, Any] = {"activation": name, "g0": float(duals.g(name, 0.0)), "R": -found.value}
         row |= {"simplex": etf_objective(M, name), "proved": simplex_is_optimal(M, name)}
         row |= {f"lost_{m}": _lost(name, N, d, m, draws, iterations, seed) for m in counts}
-        row |= {key: value for key, value in _describe(found.best, name).items() if key != "bound"}
+        row |= {key: value for key, value in _describe(found.best, name).items() if key not in ("bound", "gap_spread")}
         rows.append(row)
     settings = {"N": N, "d": d, "draws": draws, "iterations": iterations, "seed": seed, "limit_M": M, "limit_d": D}
     return Outcome("activations", scale, settings, rows, _draw_lost(rows, counts))
@@ -145,9 +165,11 @@ def _lost(name: str, N: int, d: int, M: int, draws: int, iterations: int, seed: 
 
 def _draw(rows: list[Row], pictures: dict[int, Tensor]) -> Figure:
     shown = [M for M in pictures if M <= 10]
-    figure, panels = canvas(["short of the bound", *(f"d = 2, M = {M}" for M in shown)], columns=3, width=3, height=2.6)
+    figure, panels = canvas(
+        ["short of the bound, ReLU", *(f"d = 2, M = {M}" for M in shown)], columns=3, width=3, height=2.6
+    )
     for colour, d in zip(COLOURS, dict.fromkeys(row["d"] for row in rows), strict=False):
-        mine = [row for row in rows if row["d"] == d]
+        mine = [row for row in rows if row["d"] == d and row["activation"] == "relu"]
         panels[0].plot(
             [r["M"] for r in mine],
             [max(r["short_of_bound"], 1e-9) for r in mine],
