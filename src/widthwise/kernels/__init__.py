@@ -14,6 +14,7 @@ from widthwise.kernels.distances import (
     random_pairs,
     sampled_distance,
 )
+from widthwise.kernels.empirical import empirical_nngp, empirical_ntk
 
 __all__ = [
     "Distance",
@@ -24,6 +25,8 @@ __all__ = [
     "distance_approx",
     "distance_approx_diagonal",
     "distance_gaussian",
+    "empirical_nngp",
+    "empirical_ntk",
     "measured_distance",
     "measured_distance_deep",
     "random_pairs",

@@ -1,0 +1,87 @@
+"""What is kept of a block of examples, so that the kernel of two blocks is a few matrix products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Factor", "Gradients", "Outer", "contract", "inner"]
+
+_STRIP = 128  # rows of a symmetric product that are worked out together
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients themselves.
+
+    Attributes:
+        rows: gradient of each output of each example, ``(b, k, weights)``.
+    """
+
+    rows: Tensor
+
+    def kernel(self, other: Gradients, full: bool) -> Tensor:
+        """``(b1, b2, k, k)``, or summed over equal outputs ``(b1, b2)``."""
+        return _outputs(self.rows, other.rows, full)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Gradients that are outer products, as a dense layer has them: output gradient times input.
+
+    Attributes:
+        deltas: gradient of each output with respect to the layer's own outputs, ``(b, k, q)``.
+        inputs: what entered the layer, ``(b, p)``; ``None`` where the weights do not count.
+        bias: whether the biases count, each an input of 1.
+    """
+
+    deltas: Tensor
+    inputs: Tensor | None
+    bias: bool
+
+    def kernel(self, other: Outer, full: bool) -> Tensor:
+        """``(b1, b2, k, k)``, or summed over equal outputs ``(b1, b2)``."""
+        kernel = _outputs(self.deltas, other.deltas, full)
+        if self.inputs is None or other.inputs is None:
+            return kernel
+        products = inner(self.inputs, other.inputs)
+        if self.bias:
+            products += 1
+        return kernel.mul_(products[:, :, None, None] if full else products)
+
+
+Factor = Gradients | Outer
+
+
+def contract(first: list[Factor], second: list[Factor], full: bool) -> Tensor:
+    """The kernel of two blocks: the sum over layers."""
+    total: Tensor | None = None
+    for a, b in zip(first, second, strict=True):
+        part = a.kernel(b, full)  # type: ignore[arg-type]  # the same method made both
+        total = part if total is None else total.add_(part)
+    assert total is not None  # some layer is trained
+    return total
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b.T``; where both are the same tensor little more than a triangle is worked out and mirrored."""
+    if a is not b or len(a) <= _STRIP:
+        return a @ b.mT
+    out = a.new_empty(len(a), len(a))
+    for start in range(0, len(a), _STRIP):
+        strip = slice(start, start + _STRIP)
+        torch.mm(a[start:], a[strip].mT, out=(lower := a.new_empty(len(a) - start, len(a[strip]))))
+        out[start:, strip] = lower
+        out[strip, start:] = lower.mT
+    return out
+
+
+def _outputs(a: Tensor, b: Tensor, full: bool) -> Tensor:
+    left = a.flatten(0, 1) if full else a.flatten(1)
+    right = left if b is a else (b.flatten(0, 1) if full else b.flatten(1))
+    products = inner(left, right)
+    if not full:
+        return products
+    return products.view(len(a), a.shape[1], len(b), b.shape[1]).transpose(1, 2).contiguous()

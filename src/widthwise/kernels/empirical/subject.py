@@ -1,0 +1,136 @@
+"""The network whose kernel is wanted: which of its weights count, and whether it has a kernel at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_type
+from widthwise.masks import Mask, unwrapped
+
+__all__ = ["TRAIN", "Subject", "check_examples", "subject_of"]
+
+TRAIN = ("all", "first", "last")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A module and the parameters that count.
+
+    Attributes:
+        model: the module.
+        params: the parameters that count, by name.
+        live: for a sparse parameter, the flat indices of the weights that live, by name.
+        outputs: number of outputs of an example.
+    """
+
+    model: nn.Module
+    params: dict[str, nn.Parameter]
+    live: dict[str, Tensor]
+    outputs: int
+
+    def without(self, names: set[str]) -> Subject:
+        """The same, ``names`` not counting."""
+        kept = {name: p for name, p in self.params.items() if name not in names}
+        return Subject(self.model, kept, self.live, self.outputs)
+
+    def weights(self, name: str) -> int:
+        """How many weights of a parameter count."""
+        return len(self.live[name]) if name in self.live else self.params[name].numel()
+
+
+def subject_of(model: nn.Module, x: Tensor, train: str, mask: Mask | None, *, needs_parameters: bool = True) -> Subject:
+    """Check a module against the first rows of its data.
+
+    Raises:
+        InputTypeError: if an argument has the wrong type, or the data another dtype than the parameters.
+        InputError: if no parameter counts, or an example's output depends on chance or on other examples.
+    """
+    check_type("model", model, nn.Module)
+    check_choice("train", train, TRAIN)
+    model = unwrapped(model)
+    check_examples("x1", x, model)
+    _check_mode(model)
+    out, order = _trial(model, x[:2])
+    params = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if train != "all":
+        owner = _layer(order, train)
+        own = {id(p) for p in owner.parameters(recurse=False)}
+        params = {name: p for name, p in params.items() if id(p) in own}
+    if needs_parameters and not any(p.numel() for p in params.values()):
+        raise InputError(f"model: no parameter to train with train={train!r}, allowed is at least one with a gradient")
+    return Subject(model, params, _live(model, params, mask), out.shape[1])
+
+
+def check_examples(name: str, x: Tensor, model: nn.Module) -> Tensor:
+    """Return ``x`` if it is a batch of at least one example that ``model`` can take.
+
+    Raises:
+        InputTypeError: if it is no tensor, or of another floating dtype than the parameters.
+        InputError: if it is empty, not finite or on another device.
+    """
+    check_type(name, x, Tensor)
+    if x.dim() < 1 or x.numel() == 0:
+        raise InputError(f"{name}: got shape {tuple(x.shape)}, allowed is (n, ...) with at least one example")
+    own = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if own is not None and x.is_floating_point() and x.dtype != own.dtype:
+        raise InputTypeError(f"{name}: got {x.dtype}, allowed is the dtype of the model's parameters, {own.dtype}")
+    if own is not None and x.device != own.device:
+        raise InputError(f"{name}: got a tensor on {x.device}, allowed is the model's device, {own.device}")
+    return check_finite(name, x)
+
+
+def _check_mode(model: nn.Module) -> None:
+    """Refuse layers whose output for an example depends on the batch, before they have seen one."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            raise InputError(f"model: layer {name!r} normalises over the batch, allowed is model.eval()")
+
+
+def _trial(model: nn.Module, x: Tensor) -> tuple[Tensor, list[nn.Module]]:
+    """The outputs on a few rows, and the modules that own parameters in the order in which they are called."""
+    order: list[nn.Module] = []
+    owners = [m for m in model.modules() if any(True for _ in m.parameters(recurse=False))]
+    hooks = [m.register_forward_pre_hook(lambda module, _: order.append(module)) for m in owners]
+    try:
+        with torch.no_grad():
+            out = model(x)
+            again, alone = model(x), model(x[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(out, Tensor) or out.dim() < 1 or len(out) != len(x) or not out.is_floating_point():
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise InputTypeError(f"model: its output is {got}, allowed is one floating tensor of shape (n, ...)")
+    check_finite("model: its output", out)
+    slack = 1e3 * torch.finfo(out.dtype).eps * float(out.abs().max())
+    if float((out - again).abs().max()) > slack:
+        raise InputError("model: two passes over the same rows differ, allowed is model.eval()")
+    if float((out[:1] - alone).abs().max()) > slack:
+        raise InputError("model: an example's output depends on the other examples, allowed is model.eval()")
+    return out.flatten(1) if out.dim() > 1 else out[:, None], order
+
+
+def _layer(order: list[nn.Module], train: str) -> nn.Module:
+    """The first or the last layer: a module that owns weights of two or more dimensions, else any parameters."""
+    weighted = [m for m in order if any(p.dim() >= 2 for p in m.parameters(recurse=False))] or order
+    if not weighted:
+        raise InputError(f"train: got {train!r} for a model without a layer, allowed is 'all'")
+    return weighted[0 if train == "first" else -1]
+
+
+def _live(model: nn.Module, params: dict[str, nn.Parameter], mask: Mask | None) -> dict[str, Tensor]:
+    if mask is not None:
+        check_type("mask", mask, Mask)
+        known = dict(model.named_parameters())
+        for layer in mask.layers():
+            if layer.name not in known or tuple(known[layer.name].shape) != layer.shape:
+                raise InputError(f"mask: got {layer.name!r} {layer.shape}, allowed are parameters of the model")
+    mask = Mask.of(model) if mask is None else mask
+    if mask is None:
+        return {}
+    found = {layer.name: mask[layer.name] for layer in mask.layers() if layer.connectivity < 1 and layer.name in params}
+    return {name: keep.flatten().nonzero()[:, 0].to(params[name].device) for name, keep in found.items()}
