@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
+import functools
+import statistics
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
 from widthwise.compression.bench import Workbench
 from widthwise.compression.blocks import find_blocks
 from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.parts import in_parts
 from widthwise.experiments.robust_pruning.common import at, canvas, load
 from widthwise.experiments.two_layer_compression.common import COLOURS, generator, timed
 
@@ -21,39 +24,54 @@ __all__ = ["mnist"]
 
 Pair = tuple[Tensor, Tensor]
 _METHODS = ("optimal", "greedy", "kmeans", "merge", "magnitude", "random")
+_SCRATCH = "from scratch"
 _SIZES = (16, 32, 64, 128, 256, 512)
 _BATCH = 128
 _ROWS = 8192  # training examples that inputs are described and b is refitted on
 _LR = 1e-3
 
 
-def mnist(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+@dataclass(frozen=True)
+class _Part:
+    """One size of one network, and all that its numbers depend on; its own width stands for the network as it is."""
+
+    scale: str
+    data: str
+    seed: int
+    M: int
+
+
+def mnist(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | None = None) -> Outcome:
     """Test accuracy after compressing to M neurons: as each method leaves it, with b refitted, and fine-tuned.
 
     Every method gets the same Gaussian description of the inputs, the same refit and the same fine-tuning, one epoch
     of Adam. Beside them a network of width M trained from scratch for as long as the wide one, and that epoch.
 
     Args:
-        scale: 1024 hidden units and M = 16 to 512 from ``"small"`` on; ``"paper"`` has five networks.
+        scale: 1024 hidden units and M = 16 to 512 from ``"small"`` on, there with a quarter of the epochs.
         data: MNIST by default.
         seed: of the first network.
+        seeds: number of networks, 3 at ``"small"``.
     """
     splits = load(scale, data, "mnist")
     train, test = (_flat(*part) for part in (splits.train, splits.test))
-    width, sizes = (
-        at(scale, 64, 1024, 1024),
-        at(scale, (8, 16), (16, 32, 64, 128, 256, 512), (16, 32, 64, 128, 256, 512)),
-    )
-    epochs, draws, iterations = at(scale, 3, 5, 20), at(scale, 1, 1, 5), at(scale, 10, 50, 100)
-    rows: list[Row] = []
-    for s in range(seed, seed + draws):
-        net = _trained(_net(width, train, s), train, epochs, s)
-        rows.append(_row(s, "uncompressed", width, refitted=accuracy(net, test)))
-        for M in sizes:
-            rows += [_compressed(net, M, method, iterations, train, test, s) for method in _METHODS]
-            small = _trained(_net(M, train, s), train, epochs, s)
-            tuned = _trained(copy.deepcopy(small), train, 1, s + 1)
-            rows.append(_row(s, "from scratch", M, refitted=accuracy(small, test), tuned=accuracy(tuned, test)))
+    width, sizes = at(scale, 64, 1024, 1024), at(scale, (8, 16), _SIZES, _SIZES)
+    epochs, iterations = at(scale, 3, 5, 20), at(scale, 10, 50, 100)
+    draws = at(scale, 1, 3, 5) if seeds is None else seeds
+    full = functools.lru_cache(1)(lambda s: _trained(_net(width, train, s), train, epochs, s))
+
+    def measure(part: _Part) -> dict[str, list[Row]]:
+        s, M = part.seed, part.M
+        net = full(s)
+        if width == M:
+            return {"rows": [_row(s, "uncompressed", M, refitted=accuracy(net, test))]}
+        rows = [_compressed(net, M, method, iterations, train, test, s) for method in _METHODS]
+        small = _trained(_net(M, train, s), train, epochs, s)
+        tuned = _trained(copy.deepcopy(small), train, 1, s + 1)
+        return {"rows": [*rows, _row(s, _SCRATCH, M, refitted=accuracy(small, test), tuned=accuracy(tuned, test))]}
+
+    parts = [_Part(scale, splits.name, s, M) for s in range(seed, seed + draws) for M in (width, *sizes)]
+    rows: list[Row] = [row for found in in_parts("sizes", parts, measure) for row in found["rows"]]
     settings = {"data": splits.name, "width": width, "epochs": epochs, "lr": _LR, "batch": _BATCH, "seeds": draws}
     return Outcome("mnist", scale, settings | {"iterations": iterations}, rows, _draw(rows), _notes(rows))
 
@@ -96,26 +114,32 @@ def _trained(net: nn.Sequential, train: Pair, epochs: int, seed: int) -> nn.Sequ
     for _ in range(epochs):
         for batch in torch.split(torch.randperm(len(x), generator=source), _BATCH):
             optimizer.zero_grad()
-            torch.autograd.backward(functional.cross_entropy(net(x[batch]), y[batch]))
+            torch.autograd.backward(cross_entropy(net(x[batch]), y[batch]))
             optimizer.step()
     return net
 
 
-def _mean(rows: list[Row], method: str, M: int, key: str) -> float:
-    found = [row[key] for row in rows if (row["method"], row["M"]) == (method, M) and row[key] is not None]
-    return math.fsum(found) / len(found) if found else math.nan
+def _found(rows: list[Row], method: str, M: int, key: str) -> list[float]:
+    """The values of all networks."""
+    return [row[key] for row in rows if (row["method"], row["M"]) == (method, M) and row[key] is not None]
 
 
 def _notes(rows: list[Row]) -> list[str]:
     width = max(row["M"] for row in rows)
-    notes = [f"uncompressed, {width} hidden units: {_mean(rows, 'uncompressed', width, 'refitted'):.2%}"]
+    notes = [f"uncompressed, {width} hidden units: {_percent(rows, 'uncompressed', width, 'refitted')}"]
     for M in sorted({row["M"] for row in rows} - {width}):
         parts = [
-            f"{method} {_mean(rows, method, M, 'refitted'):.2%} ({_mean(rows, method, M, 'tuned'):.2%})"
-            for method in (*_METHODS, "from scratch")
+            f"{method} {_percent(rows, method, M, 'refitted')} ({_percent(rows, method, M, 'tuned')})"
+            for method in (*_METHODS, _SCRATCH)
         ]
         notes.append(f"M = {M}, refitted (fine-tuned): " + ", ".join(parts))
     return notes
+
+
+def _percent(rows: list[Row], method: str, M: int, key: str) -> str:
+    """The mean over networks and how far the farthest is from it."""
+    found = torch.tensor(_found(rows, method, M, key), dtype=torch.float64)
+    return f"{found.mean():.2%} +- {(found - found.mean()).abs().max():.2%}"
 
 
 def _draw(rows: list[Row]) -> Figure:
@@ -124,13 +148,15 @@ def _draw(rows: list[Row]) -> Figure:
     sizes = sorted({row["M"] for row in rows if row["method"] != "uncompressed"})
     full = next(row for row in rows if row["method"] == "uncompressed")
     for panel, key in zip(panels, titles, strict=True):
-        for colour, mark, method in zip((*COLOURS, COLOURS[5]), "osD^vPx", (*_METHODS, "from scratch"), strict=True):
-            error = [1 - _mean(rows, method, M, key) for M in sizes]
-            panel.plot(sizes, error, f"{mark}-", ms=4, color=colour, label=method)
+        for colour, mark, method in zip((*COLOURS, COLOURS[5]), "osD^vPx", (*_METHODS, _SCRATCH), strict=True):
+            errors = [[1 - value for value in _found(rows, method, M, key)] for M in sizes]
+            if all(errors):
+                panel.plot(sizes, [*map(statistics.fmean, errors)], f"{mark}-", ms=4, color=colour, label=method)
+                panel.fill_between(sizes, [*map(min, errors)], [*map(max, errors)], color=colour, alpha=0.2, lw=0)
         panel.axhline(1 - full["refitted"], color=COLOURS[5], lw=0.8, ls=":")
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         panel.set_xlabel("M")
     panels[0].set_ylabel("test error")
-    panels[0].legend(frameon=False, fontsize=7)
+    panels[1].legend(frameon=False, fontsize=7)
     return figure
