@@ -144,7 +144,7 @@ def _percent(rows: list[Row], method: str, M: int, key: str) -> str:
 
 def _draw(rows: list[Row]) -> Figure:
     titles = {"raw": "as compressed", "refitted": "b refitted", "tuned": "fine-tuned"}
-    figure, panels = canvas(list(titles.values()), height=3.4)
+    figure, panels = canvas(list(titles.values()), width=4, height=4)
     sizes = sorted({row["M"] for row in rows if row["method"] != "uncompressed"})
     full = next(row for row in rows if row["method"] == "uncompressed")
     for panel, key in zip(panels, titles, strict=True):
