@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from widthwise.errors import InputError, check_finite, check_integer, check_number, check_type
 from widthwise.models.mlp import mlp
@@ -77,7 +78,7 @@ def train_heads(
     """Train a perceptron on each set of features by full-batch gradient descent, all in one computation.
 
     Args:
-        features: one ``(n, k)`` a head, all of one shape.
+        features: one ``(n, k)`` a head; all of one n, each of a k of its own.
         y: targets for each: ``(n, outputs)`` values, or ``(n,)`` classes.
         task: ``"regression"`` (mean squared error) or ``"classification"`` (cross-entropy).
         outputs: number of outputs; if omitted, taken from ``y``.
@@ -98,16 +99,18 @@ def train_heads(
     check_integer("steps", steps, 1)
     if not features or len(features) != len(y):
         raise InputError(f"features: got {len(features)} for {len(y)} targets, allowed is one for each, at least one")
-    if any(f.shape != features[0].shape or f.dim() != 2 or len(t) != len(f) for f, t in zip(features, y, strict=True)):
-        raise InputError("features: got different shapes, allowed is (n, k) for all, with n targets")
-    x, target = check_finite("features", torch.stack(list(features))), torch.stack(list(y))
+    if any(f.dim() != 2 or len(f) != len(features[0]) or len(t) != len(f) for f, t in zip(features, y, strict=True)):
+        raise InputError("features: got different shapes, allowed is (n, k) with one n for all, and n targets")
+    most = max(f.shape[1] for f in features)
+    x = torch.stack([functional.pad(check_finite("features", f), (0, most - f.shape[1])) for f in features])
+    target = torch.stack(list(y))
     if outputs is None:
         outputs = target.shape[2] if task == "regression" else int(target.max()) + 1
     heads = []
-    for i in range(len(features)):
+    for i, each in enumerate(features):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + i)
-            heads.append(mlp(x.shape[2], outputs, width=width, depth=depth).to(x.device, x.dtype))
+            heads.append(_widened(mlp(each.shape[1], outputs, width=width, depth=depth), most).to(x.device, x.dtype))
     family = Family(heads)
     for _ in range(steps):
         grads = family.gradients(x, target, objective)
@@ -115,7 +118,16 @@ def train_heads(
             weight.sub_(grads[name], alpha=lr)
     if not all(bool(weight.isfinite().all()) for weight in family.params.values()):
         raise InputError(f"lr: got {lr:g}, with which a head diverges; allowed is a smaller step")
-    return [family.model(i) for i in range(len(heads))]
+    return [_widened(family.model(i), each.shape[1]) for i, each in enumerate(features)]
+
+
+def _widened(head: nn.Module, inputs: int) -> nn.Module:
+    """The head with so many inputs: more of them with weights of zero, which features of zero leave there, or fewer."""
+    first = head.get_submodule("hidden1")
+    assert isinstance(first, nn.Linear)
+    weight = functional.pad(first.weight.detach(), (0, inputs - first.in_features))
+    first.weight, first.in_features = nn.Parameter(weight.contiguous()), inputs
+    return head
 
 
 def transfer(

@@ -95,32 +95,35 @@ def _trained(model: Shallow, x: Tensor, y: Tensor, sizes: Sizes) -> dict[str, Te
 def _carried_over(
     model: Shallow, scores: Tensor, task: Task, sizes: Sizes, head: Head, name: str, seed: int
 ) -> dict[str, Tensor]:
-    """Mean squared error of heads on the most important features, and for several outputs the share misclassified.
+    """Mean squared error of heads on the most important features, and for several outputs the share misclassified."""
+    pairs = [_scaled(NodeFeatures(model, scores, k), task) for k in sizes.features]
+    heads = train_heads(
+        [x for x, _ in pairs],
+        [task.held_train[1]] * len(pairs),
+        width=head.width,
+        depth=head.depth,
+        steps=sizes.head_steps,
+        lr=head.lr,
+        seed=seed,
+    )
+    targets = task.held_test[1]
+    with torch.no_grad():
+        outputs = [trained(z) for trained, (_, z) in zip(heads, pairs, strict=True)]
+    found = {name: torch.stack([(each - targets).square().mean() for each in outputs])}
+    if targets.shape[1] > 1:
+        found[f"{name}_classes"] = torch.stack([_misclassified(each, targets) for each in outputs])
+    return found
 
-    The features are centred and scaled to a mean squared norm of one, but by no more than ten: they may all be dead.
+
+def _scaled(features: NodeFeatures, task: Task) -> Pair:
+    """Features to train and to test on, centred and scaled to a mean squared norm of one.
+
+    They are enlarged by no more than ten, since they may all be dead.
     """
-    found: dict[str, list[Tensor]] = {name: [], f"{name}_classes": []}
-    for k in sizes.features:
-        features = NodeFeatures(model, scores, k)
-        x, z = features(task.held_train[0]), features(task.held_test[0])
-        centre = x.mean(0)
-        size = (x - centre).square().sum(1).mean().sqrt().clamp_min(0.1)
-        (trained,) = train_heads(
-            [(x - centre) / size],
-            [task.held_train[1]],
-            width=head.width,
-            depth=head.depth,
-            steps=sizes.head_steps,
-            lr=head.lr,
-            seed=seed,
-        )
-        with torch.no_grad():
-            outputs = trained((z - centre) / size)
-        found[name].append((outputs - task.held_test[1]).square().mean())
-        found[f"{name}_classes"].append(_misclassified(outputs, task.held_test[1]))
-    if task.train[1].shape[1] == 1:
-        del found[f"{name}_classes"]
-    return {quantity: torch.stack(values) for quantity, values in found.items()}
+    x, z = features(task.held_train[0]), features(task.held_test[0])
+    centre = x.mean(0)
+    size = (x - centre).square().sum(1).mean().sqrt().clamp_min(0.1)
+    return (x - centre) / size, (z - centre) / size
 
 
 def _misclassified(outputs: Tensor, targets: Tensor) -> Tensor:
