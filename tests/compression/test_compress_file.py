@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+import widthwise as ww
 from widthwise.cli.compress import compress_command
 from widthwise.compression.files import compress_file
 from widthwise.errors import DataError, InputError
@@ -72,6 +74,31 @@ def test_half_precision_and_layers_without_bias(tmp_path):
         "down.weight": ((2, 6), torch.float16),
         "down.bias": ((2,), torch.float16),
     }
+
+
+def test_metadata_are_kept(net, file, tmp_path):
+    save_file(load_file(file), file, {"format": "pt"})
+    compress_file(file, "0", 12, tmp_path / "out", iterations=2)
+    with safe_open(tmp_path / "out" / "model.safetensors", "pt") as new:
+        assert new.metadata() == {"format": "pt"}
+
+
+def test_a_file_of_ours_stays_one(tmp_path):
+    ww.save(ww.models.mlp(6, 3, width=20, depth=1), tmp_path / "ours.safetensors", about={"classes": ["a", "b", "c"]})
+    with safe_open(tmp_path / "ours.safetensors", "pt") as ours:
+        first = sorted(name for name in ours.keys() if name.endswith(".weight"))[0]  # noqa: SIM118  # not a mapping
+    compress_file(tmp_path / "ours.safetensors", first, 5, tmp_path / "out", iterations=2)
+    with pytest.raises(InputError, match="build it and pass it"):
+        ww.load(tmp_path / "out" / "model.safetensors")
+    small = ww.load(tmp_path / "out" / "model.safetensors", ww.models.mlp(6, 3, width=5, depth=1))
+    assert small(torch.zeros(2, 6)).shape == (2, 3)
+
+
+def test_the_file_itself_is_not_replaced(file, tmp_path):
+    before = file.rename(tmp_path / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match=r"out: .* model\.safetensors is the file itself"):
+        compress_file(tmp_path / "model.safetensors", "0", 12, tmp_path / "." / "")
+    assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
 def test_layers_are_counted_as_numbers(tmp_path):
@@ -144,6 +171,9 @@ def test_files_that_are_none(tmp_path):
         compress_file(path, "0", 2, tmp_path)
     save_file({"0.weight": torch.randn(4, 4), "2.weight": torch.ones(2, 4)}, path)
     whole = path.read_bytes()
+    save_file({"0.weight": torch.ones(4, 4)}, tmp_path / "odd.safetensors", {"widthwise.model": "[1"})
+    with pytest.raises(DataError, match=r"odd\.safetensors: cannot be read"):
+        compress_file(tmp_path / "odd.safetensors", "0", 2, tmp_path)
     for damaged in (b"", b"not at all", whole[:-1], whole[:20], b"\xff" * 8 + whole[8:]):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"net\.safetensors: cannot be read"):

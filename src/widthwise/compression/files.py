@@ -12,8 +12,8 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 from matplotlib.figure import Figure
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from widthwise._atomic import atomic_path, write_text
@@ -27,8 +27,9 @@ from widthwise.errors import DataError, InputError, check_choice, check_finite, 
 __all__ = ["compress_file"]
 
 StrPath = str | os.PathLike[str]
+_MODEL = "model.safetensors"
 _WEIGHT, _BIAS = ".weight", ".bias"
-_MASK = "mask:"
+_MASK, _KIND = "mask:", "widthwise.model"  # what a file of ours holds beside weights
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -47,7 +48,8 @@ def compress_file(
     """Compress the block that starts with ``layer``, by the best method and by every baseline.
 
     Writes into ``out``: ``model.safetensors`` (the file with the block replaced by the best method's), ``report.json``
-    and ``curve.svg`` (error against M, one line a method).
+    and ``curve.svg`` (error against M, one line a method). A file of :func:`widthwise.save` stays one, but no longer
+    says how to rebuild a built-in model, whose sizes have changed.
 
     Args:
         path: a safetensors file of a ``state_dict``.
@@ -66,11 +68,13 @@ def compress_file(
     Raises:
         DataError: if the file is missing or damaged.
         InputError: if a layer is missing or no linear layer of finite floating-point numbers, the second does not fit,
-            the file holds a mask, or its precision cannot hold the result; and for everything
-            :func:`~widthwise.compression.compress_model` refuses.
+            the file holds a mask, its precision cannot hold the result, or ``out`` would replace it; and for
+            everything :func:`~widthwise.compression.compress_model` refuses.
         OSError: if the folder cannot be written.
     """
-    tensors = _read(path)
+    tensors, metadata = _read(path)
+    if Path(path).resolve() == (Path(out) / _MODEL).resolve():
+        raise InputError(f"out: got {os.fspath(out)}, where {_MODEL} is the file itself, allowed is another folder")
     first = _named(tensors, layer, "layer")
     last = _named(tensors, second, "second") if second is not None else _following(tensors, first)
     ends = _linear(tensors, first), _linear(tensors, last)
@@ -85,18 +89,24 @@ def compress_file(
         for name, one in replaced.items()
         for kind, value in one.state_dict().items()
     }
-    _write(Path(out), tensors | new, reports, {"file": os.fspath(path), "layer": first, "second": last, "M": M})
+    _save(Path(out) / _MODEL, tensors | new, metadata)
+    _describe(Path(out), reports, {"file": os.fspath(path), "layer": first, "second": last, "M": M})
     return reports
 
 
-def _read(path: StrPath) -> dict[str, Tensor]:
+def _read(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata."""
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        if _KIND in metadata:
+            metadata[_KIND] = json.dumps({**json.loads(metadata[_KIND]), "model": None})
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{os.fspath(path)}: cannot be read as a safetensors file ({error})") from error
     if any(name.startswith(_MASK) for name in tensors):
         raise InputError(f"{os.fspath(path)}: got weights with a mask, allowed are dense ones")
-    return tensors
+    return tensors, metadata
 
 
 def _layers(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -153,11 +163,15 @@ def _rounded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     return check_finite(f"{name} as {dtype}", value.to(dtype))
 
 
-def _write(
-    out: Path, tensors: dict[str, Tensor], reports: Mapping[str, CompressionReport], about: Mapping[str, object]
-) -> None:
-    with atomic_path(out / "model.safetensors") as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    with atomic_path(path) as part:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata or None)
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(f"{path}: cannot be written ({error})") from error
+
+
+def _describe(out: Path, reports: Mapping[str, CompressionReport], about: Mapping[str, object]) -> None:
     record = {**about, "methods": {method: asdict(report) for method, report in reports.items()}}
     write_text(out / "report.json", json.dumps(record, indent=2) + "\n")
     with atomic_path(out / "curve.svg") as part, mpl.rc_context({"svg.fonttype": "none"}):
