@@ -113,10 +113,10 @@ def _count(model: nn.Module, name: str) -> int:
 def _indices(name: str, indices: Tensor | Sequence[int], count: int) -> Tensor:
     """Increasing indices of the nodes that stay."""
     chosen = torch.as_tensor(indices)
-    if chosen.is_floating_point() or chosen.dtype == torch.bool:
-        raise InputTypeError(f"keep[{name!r}]: got {chosen.dtype}, allowed are whole numbers")
     if chosen.dim() != 1 or not len(chosen):
         raise InputError(f"keep[{name!r}]: got shape {tuple(chosen.shape)}, allowed is a list of at least one node")
+    if chosen.is_floating_point() or chosen.dtype == torch.bool:
+        raise InputTypeError(f"keep[{name!r}]: got {chosen.dtype}, allowed are whole numbers")
     distinct: Tensor = torch.unique(chosen.long())
     if len(distinct) != len(chosen) or distinct[0] < 0 or distinct[-1] >= count:
         raise InputError(
