@@ -20,9 +20,7 @@ def check_tensor(name: str, got: Tensor, *shape: int | None) -> Tensor:
         InputTypeError: if it is not a floating-point tensor.
         InputError: if it has another shape or holds NaN or infinity.
     """
-    check_type(name, got, Tensor)
-    if not got.is_floating_point():
-        raise InputTypeError(f"{name}: got dtype {got.dtype}, allowed is a floating-point tensor")
+    _check_floating(name, got)
     fits = got.dim() == len(shape) and all(n == m if m else n for n, m in zip(got.shape, shape, strict=True))
     if not fits:
         wanted = ", ".join("any" if m is None else str(m) for m in shape)
@@ -50,9 +48,7 @@ def check_unit(name: str, got: Tensor) -> Tensor:
         InputTypeError: if it is not a floating-point tensor.
         InputError: if it has fewer than two dimensions, none or other vectors, or NaN.
     """
-    check_type(name, got, Tensor)
-    if not got.is_floating_point():
-        raise InputTypeError(f"{name}: got dtype {got.dtype}, allowed is a floating-point tensor")
+    _check_floating(name, got)
     if got.dim() < 2 or not got.numel():
         raise InputError(f"{name}: got shape {tuple(got.shape)}, allowed is (..., M, d) with at least one row")
     length = torch.linalg.vector_norm(check_finite(name, got).detach(), dim=-1)
@@ -87,3 +83,9 @@ def unit_rows(rows: Tensor, a: Tensor, activation: Activation) -> tuple[Tensor, 
             "bias= (zeros will do) rows of any length"
         )
     return rows / length, a
+
+
+def _check_floating(name: str, got: Tensor) -> None:
+    check_type(name, got, Tensor)
+    if not got.is_floating_point():
+        raise InputTypeError(f"{name}: got dtype {got.dtype}, allowed is a floating-point tensor")

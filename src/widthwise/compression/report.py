@@ -20,7 +20,8 @@ class BlockReport:
         weights_before: entries of both weight matrices.
         weights_after: the same, after.
         predicted: part of the power lost for Gaussian inputs of the measured mean and covariance (loss / power).
-        error: part of the output's variance not reproduced, on inputs held out from the refit.
+        error: part of the output's variance not reproduced, on inputs held out from the refit but for the choice of
+            its strength.
         raw_error: the same before b was refitted on data.
         seconds_before: median time of one pass of the measured inputs through the block.
         seconds_after: the same, after.
