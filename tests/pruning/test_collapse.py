@@ -207,7 +207,7 @@ def test_attention_written_out(hidden):
     data = torch.randn(2, 3, 4), None
     assert effective_mask(model, Mask.dense(model), torch.ones(1, 3, 4)) == Mask.dense(model)
     shares = scores.synflow(model, data)["qkv.weight"]
-    assert [part.sum().item() for part in shares.chunk(3)] == pytest.approx([1, 1, 1])
+    assert [part.sum().item() for part in shares.chunk(3)] == pytest.approx([1 / 3] * 3)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])

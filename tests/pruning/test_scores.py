@@ -12,6 +12,7 @@ from torch import nn
 from torch.func import hessian
 from torch.nn import functional
 
+from widthwise import models
 from widthwise.errors import InputError, InputTypeError
 from widthwise.masks import prunable
 from widthwise.pruning import prune, score_names, scores
@@ -472,3 +473,18 @@ def test_embeddings_with_sparse_gradients():
     tokens = torch.tensor([[0, 1], [2, 3], [0, 4]]), torch.tensor([0, 1, 2])
     found = scores.snip(model, tokens, loss)["0.weight"]
     assert (found.sum(1) > 0).tolist() == [True] * 5 + [False] * 4
+
+
+@pytest.mark.parametrize("name", ["vit", "gpt"])
+def test_synflow_shares_out_the_paths_of_a_deep_transformer(name):
+    torch.manual_seed(0)
+    if name == "vit":
+        model, x = models.vit(width=24, heads=2), torch.randn(1, 3, 32, 32)
+    else:
+        model, x = models.gpt(width=24, heads=2, depth=6), torch.randint(0, 9, (1, 7))
+    found = {name: float(score.sum()) for name, score in scores.synflow(model, (x, None)).items()}
+    entering = [share for name, share in found.items() if name.startswith(("patches", "tokens"))]
+    assert sum(entering) == pytest.approx(1)
+    assert all(0 < share < 1 for name, share in found.items() if "branch" in name)
+    paired = [share for name, share in found.items() if "mix" in name]
+    assert paired[::2] == pytest.approx(paired[1::2])  # what enters an attention leaves it

@@ -4,8 +4,8 @@ Activations, normalisations and dropout become the identity, biases zero, other 
 non-negative weights the sum of the outputs is then a sum over all input-output paths of the products of the
 weights along them, times the input: the quantity behind SynFlow, and behind what a mask leaves connected.
 
-Attention by one function lets its queries through beside the mean of its keys and values; written out, it is their
-product. Either way all three lie on paths.
+Attention by one function lets its queries through beside the mean of its keys and values. Written out, its softmax is
+linear, what is above 0 over its sum, and queries, keys and values take a third of the paths each.
 """
 
 from __future__ import annotations
@@ -33,11 +33,16 @@ _ACTIVATION = (
 _NORMALISATION = "(batch|layer|group|instance|rms|local_response)_norm|normalize"
 _DROPOUT = "dropout[123]?d?|(feature_)?(alpha_)?dropout"
 _SOFTMAX = re.compile("(log_)?softmax")
+_MIXING = re.compile("(__r?)?matmul(__)?|bmm|einsum")
 _TRANSPARENT = re.compile(f"({_ACTIVATION}|{_NORMALISATION}|{_DROPOUT})_?")
 
 
 class PathCount(TorchFunctionMode):
     """Makes activations, normalisations, dropout and attention transparent while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._patterns: list[Tensor] = []  # what softmax gave
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run ``func``, or pass its input through."""
@@ -46,7 +51,10 @@ class PathCount(TorchFunctionMode):
         if _TRANSPARENT.fullmatch(name):
             return args[0] if args else kwargs["input"]
         if _SOFTMAX.fullmatch(name):
-            return (args[0] if args else kwargs["input"]).clamp(min=0)  # what is below 0 masks
+            self._patterns.append(_shares(*args, **kwargs))
+            return self._patterns[-1]
+        if _MIXING.fullmatch(name) and any(arg is pattern for arg in args for pattern in self._patterns):
+            args = [_third(arg) if isinstance(arg, Tensor) else arg for arg in args]
         if name == "scaled_dot_product_attention":
             return _attention(*args, **kwargs)
         if name == "multi_head_attention_forward":
@@ -103,6 +111,18 @@ def leaves(output: Any) -> Iterable[Tensor]:
             yield from leaves(part)
     elif output is not None:
         raise InputError(f"model: returned {type(output).__name__}, allowed are tensors in tuples, lists or mappings")
+
+
+def _shares(input: Tensor, dim: int | None = None, *args: Any, **kwargs: Any) -> Tensor:
+    """A linear softmax: what is above 0 over its sum, which counts as a constant; what is below 0 masks."""
+    living = input.clamp(min=0)
+    total = living.detach().sum(-1 if dim is None else dim, keepdim=True)
+    return living / total.where(total > 0, 1)
+
+
+def _third(tensor: Tensor) -> Tensor:
+    """The same numbers with a third of the gradient."""
+    return torch.lerp(tensor.detach(), tensor, 1 / 3)
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
