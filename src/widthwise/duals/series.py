@@ -24,7 +24,7 @@ from widthwise.duals.expansion import Expansion, expand
 from widthwise.duals.power_series import power_series
 from widthwise.duals.splines import Spline
 
-__all__ = ["AccuracyWarning", "dual"]
+__all__ = ["AccuracyWarning", "dual", "expand_distinct", "warn"]
 
 WARN = 1e-6
 CHUNK = 1 << 15
@@ -39,8 +39,8 @@ def dual(activation: Activation, q1: Tensor, q2: Tensor, c: Tensor, *, slope: bo
     """Return E[phi(x) phi(y)], or E[phi'(x) phi'(y)] if ``slope``, by series; see the module."""
     shape = torch.broadcast_shapes(q1.shape, q2.shape, c.shape)  # type: ignore[no-untyped-call]
     r1, r2, wide = (_aligned(t, max(len(shape), 1)) for t in (q1, q2, c))
-    expansion = _expand_distinct(activation, torch.cat([r1.flatten(), r2.flatten()]), slope)
-    _warn(activation, expansion)
+    expansion = expand_distinct(activation, torch.cat([r1.flatten(), r2.flatten()]), slope)
+    warn(activation, expansion)
     smooth, kinked = (_split(a, r1, r2) for a in (expansion.coefficients, expansion.spline_coefficients))
     rows = shape[0] if shape else 1
     step = max(1, CHUNK * rows // max(math.prod(shape), 1))
@@ -78,7 +78,7 @@ def _split(coefficients: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor
     return first.reshape(len(first), *q1.shape), second.reshape(len(second), *q2.shape)
 
 
-def _expand_distinct(activation: Activation, q: Tensor, slope: bool) -> Expansion:
+def expand_distinct(activation: Activation, q: Tensor, slope: bool) -> Expansion:
     """Expand once for each distinct variance, where no gradient forbids it."""
     if q.requires_grad:
         return expand(activation, q, slope=slope)
@@ -96,7 +96,8 @@ def _expand_known(name: str, q: float, slope: bool) -> Expansion:
     return expand(get(name), torch.tensor([q], dtype=torch.float64), slope=slope)
 
 
-def _warn(activation: Activation, expansion: Expansion) -> None:
+def warn(activation: Activation, expansion: Expansion) -> None:
+    """Warn where the dual is less accurate than it should be."""
     if expansion.relative_error > WARN:
         warnings.warn(
             f"the dual of {activation.name} is accurate to {expansion.relative_error:.1g} of its scale only, at degree "

@@ -1,0 +1,21 @@
+"""Networks of infinite width: their architectures, kernels and predictions, in closed form."""
+
+from widthwise.infinite.layers import Dense, Layer, LayerNorm, Nonlinear, Residual
+from widthwise.infinite.network import MLP, Kernels, Network, serial
+from widthwise.infinite.spatial import AvgPool, Conv, Flatten, GlobalAvgPool
+
+__all__ = [
+    "MLP",
+    "AvgPool",
+    "Conv",
+    "Dense",
+    "Flatten",
+    "GlobalAvgPool",
+    "Kernels",
+    "Layer",
+    "LayerNorm",
+    "Network",
+    "Nonlinear",
+    "Residual",
+    "serial",
+]

@@ -1,0 +1,88 @@
+"""Gram matrices against 60-digit arithmetic, on the rows where angles are hardest."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from exact_kernels import adversarial_rows, exact, worst
+
+from widthwise.infinite import MLP
+
+SETTINGS = [(2**0.5, 0.0), (1.0, 0.1), (1.7, 0.05)]
+"""The edge of chaos of ReLU, the ordered phase, and the chaotic one, where errors grow from layer to layer."""
+
+
+@pytest.mark.parametrize(("sigma_w", "sigma_b"), SETTINGS)
+@pytest.mark.parametrize("activation", ["relu", "erf"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
+def test_kernels_of_ten_layers_are_exact(activation, sigma_w, sigma_b, dtype, tolerance):
+    x = adversarial_rows(dtype)
+    truth = exact(x, activation, 10, sigma_w, sigma_b)
+    for depth in range(1, 11):
+        nngp, ntk = MLP(depth, activation, sigma_w, sigma_b).kernels(x)
+        assert worst(nngp, truth[depth - 1][0]) < tolerance
+        assert worst(ntk, truth[depth - 1][1]) < tolerance
+        assert torch.equal(nngp, nngp.mT)
+        assert torch.equal(ntk, ntk.mT)
+
+
+@pytest.mark.parametrize("activation", ["relu", "erf"])
+def test_diagonal_is_that_of_the_matrix(activation):
+    x = adversarial_rows(torch.float64)
+    network = MLP(3, activation, 1.4, 0.1)
+    for whole, own in zip(network.kernels(x), network.diagonal(x), strict=True):
+        assert torch.allclose(whole.diagonal(), own, rtol=4e-16, atol=0)
+
+
+@pytest.mark.parametrize("activation", ["relu", "erf", "abs", "gelu"])
+def test_two_sets_of_rows_agree_with_one(activation):
+    x = adversarial_rows(torch.float64)
+    network = MLP(2, activation, 1.4, 0.1)
+    for whole, part in zip(network.kernels(x), network.kernels(x[:9], x[4:]), strict=True):
+        scale = whole.diagonal().sqrt()
+        assert ((part - whole[:9, 4:]).abs() <= 1e-14 * scale[:9, None] * scale[4:]).all()
+
+
+def test_opposite_rows_stay_exact_under_abs():
+    x = adversarial_rows(torch.float64)
+    network = MLP(3, "abs", 1.0)
+    assert torch.allclose(network.ntk(x, -x), network.ntk(x), rtol=1e-14, atol=0)
+
+
+def test_many_near_rows_are_as_exact_as_few():
+    x = 1 + 1e-3 * torch.randn(60, 30, dtype=torch.float64)
+    truth = exact(x, "relu", 2, 2**0.5, 0.0)
+    nngp, ntk = MLP(2, "relu", 2**0.5).kernels(x)
+    assert worst(nngp, truth[1][0]) < 1e-14
+    assert worst(ntk, truth[1][1]) < 1e-14
+
+
+def test_zero_rows_give_zero():
+    x = torch.zeros(3, 4)
+    x[1] = 1.0
+    for kernel in MLP(2, "relu", 1.3).kernels(x):
+        assert (kernel[[0, 2]] == 0).all()
+        assert kernel[1, 1] > 0
+
+
+@pytest.mark.parametrize("activation", ["relu", "erf", "abs", "leaky_relu(0.1)"])
+def test_gradients_are_finite_everywhere(activation):
+    x = adversarial_rows(torch.float64).requires_grad_()
+    network = MLP(2, activation, 1.2, 0.1)
+    nngp, ntk = network.kernels(x)
+    (gradient,) = torch.autograd.grad(nngp.sum() + ntk.sum(), x)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "erf", "abs", "tanh", "elu"])
+def test_gradients_are_right(activation):
+    network = MLP(2, activation, 1.2, 0.1)
+    x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: tuple(network.kernels(x)), x)
+
+
+def test_differentiated_kernels_have_the_values_of_the_others():
+    x = adversarial_rows(torch.float64)
+    network = MLP(3, "relu", 1.3, 0.2)
+    for plain, tracked in zip(network.kernels(x), network.kernels(x.clone().requires_grad_()), strict=True):
+        assert torch.allclose(plain, tracked.detach(), rtol=1e-14, atol=0)
