@@ -59,7 +59,9 @@ def test_what_is_written_beside_it(file, tmp_path):
     record = json.loads((tmp_path / "a" / "b" / "report.json").read_text())
     assert (record["layer"], record["second"], record["M"]) == ("2", "4", 6)
     assert set(record["methods"]) == {"optimal", "greedy", "kmeans", "magnitude", "merge", "random"}
-    assert [M for M, _ in record["methods"]["optimal"]["blocks"][0]["curve"]] == [1, 3, 6]
+    (block,) = record["methods"]["optimal"]["blocks"]
+    assert (block["first"], block["second"]) == ("2", "4")
+    assert [M for M, _ in block["curve"]] == [1, 3, 6]
     assert "<svg" in (tmp_path / "a" / "b" / "curve.svg").read_text()
 
 

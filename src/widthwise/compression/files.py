@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -81,8 +81,9 @@ def compress_file(
     _check_sizes(first, last, ends, M)
     net = nn.Sequential(ends[0], get(activation).module(), ends[1])
     small, best = compress_model(net, M, data=data, iterations=iterations, seed=seed)
-    reports = {"optimal": best}
-    reports |= {method: compress_model(net, M, data=data, method=method, seed=seed).report for method in BASELINES}
+    found = {"optimal": best}
+    found |= {method: compress_model(net, M, data=data, method=method, seed=seed).report for method in BASELINES}
+    reports = {method: _named_after(report, first, last) for method, report in found.items()}
     replaced = {first: small.get_submodule("0"), last: small.get_submodule("2")}
     new = {
         f"{name}.{kind}": _rounded(f"{name}.{kind}", value, tensors[name + _WEIGHT].dtype)
@@ -157,6 +158,11 @@ def _check_sizes(first: str, last: str, ends: tuple[nn.Linear, nn.Linear], M: in
     if N == 1:
         raise InputError(f"layer: got {first} with 1 hidden unit, allowed is one with at least 2")
     check_integer("M", M, 1, N - 1)
+
+
+def _named_after(report: CompressionReport, first: str, last: str) -> CompressionReport:
+    """The report with the layers' names in the file."""
+    return replace(report, blocks=tuple(replace(block, first=first, second=last) for block in report.blocks))
 
 
 def _rounded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
