@@ -53,7 +53,7 @@ def test_a_stopped_experiment_goes_on_where_it_stopped(tmp_path, counting):
     counting.stop = 2
     with pytest.raises(KeyboardInterrupt):
         list(reproduce(name, tmp_path))
-    assert [p.name for p in tmp_path.iterdir()] == [".counting-small.sqlite"]
+    assert [p.name for p in tmp_path.iterdir()] == [".parts-small.sqlite"]
     counting.stop = None
     watched = []
     (lines,) = reproduce(name, tmp_path, watch=lambda *what: watched.append(what))

@@ -73,18 +73,16 @@ def reproduce(
     several = len({name.partition("/")[0] for name in wanted}) > 1
     shown = {"data": data and "DATA", "seed": seed or None, "seeds": seeds, "weights": weights and "FILE"}
     options = "".join(f" --{key} {value}" for key, value in shown.items() if value)
-    for name, experiment in wanted.items():
-        paper, _, short = name.partition("/")
-        folder = Path(out) / paper if several else Path(out)
-        command = f"widthwise reproduce {name} --scale {scale}{options} --out DIR"
-        with _settings(threads):
-            if not again and (found := _found(folder, short, scale, command)):
-                yield found
-                continue
-            with kept_in(folder / f".{short}-{scale}.sqlite", watch):
+    with _settings(threads), kept_in(Path(out) / f".parts-{scale}.sqlite", watch):
+        for name, experiment in wanted.items():
+            paper, _, short = name.partition("/")
+            folder = Path(out) / paper if several else Path(out)
+            command = f"widthwise reproduce {name} --scale {scale}{options} --out DIR"
+            lines = [] if again else _found(folder, short, scale, command)
+            if not lines:
                 outcome = experiment(scale, data, seed, **chosen)
-                paths = save(outcome, folder, command)
-        yield [*outcome.notes, *map(str, paths)]
+                lines = [*outcome.notes, *map(str, save(outcome, folder, command))]
+            yield lines
 
 
 def run(paper: str, arguments: Sequence[str] | None = None) -> int:
