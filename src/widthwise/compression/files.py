@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import matplotlib as mpl
-import torch
 from matplotlib.figure import Figure
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from widthwise._atomic import atomic_path, write_text
 from widthwise.activations import get
-from widthwise.compression._check import check_tensor
 from widthwise.compression.baselines import BASELINES
+from widthwise.compression.blocks import Block
+from widthwise.compression.linearfile import LinearFile, StrPath
 from widthwise.compression.model import compress_model
 from widthwise.compression.report import CompressionReport
-from widthwise.errors import DataError, InputError, check_choice, check_finite, check_integer
+from widthwise.errors import InputError, check_integer
 
 __all__ = ["compress_file"]
 
-StrPath = str | os.PathLike[str]
 _MODEL = "model.safetensors"
-_WEIGHT, _BIAS = ".weight", ".bias"
-_MASK, _KIND = "mask:", "widthwise.model"  # what a file of ours holds beside weights
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def compress_file(
@@ -72,81 +65,22 @@ def compress_file(
             everything :func:`~widthwise.compression.compress_model` refuses.
         OSError: if the folder cannot be written.
     """
-    tensors, metadata = _read(path)
+    file = LinearFile.read(path)
     if Path(path).resolve() == (Path(out) / _MODEL).resolve():
         raise InputError(f"out: got {os.fspath(out)}, where {_MODEL} is the file itself, allowed is another folder")
-    first = _named(tensors, layer, "layer")
-    last = _named(tensors, second, "second") if second is not None else _following(tensors, first)
-    ends = _linear(tensors, first), _linear(tensors, last)
+    first = file.named(layer, "layer")
+    last = file.named(second, "second") if second is not None else file.following(first)
+    ends = file.linear(first), file.linear(last)
     _check_sizes(first, last, ends, M)
     net = nn.Sequential(ends[0], get(activation).module(), ends[1])
     small, best = compress_model(net, M, data=data, iterations=iterations, seed=seed)
     found = {"optimal": best}
     found |= {method: compress_model(net, M, data=data, method=method, seed=seed).report for method in BASELINES}
     reports = {method: _named_after(report, first, last) for method, report in found.items()}
-    replaced = {first: small.get_submodule("0"), last: small.get_submodule("2")}
-    new = {
-        f"{name}.{kind}": _rounded(f"{name}.{kind}", value, tensors[name + _WEIGHT].dtype)
-        for name, one in replaced.items()
-        for kind, value in one.state_dict().items()
-    }
-    _save(Path(out) / _MODEL, tensors | new, metadata)
+    block = Block("0", "2", get(activation))
+    file.with_layers(dict(zip((first, last), block.layers(small), strict=True))).save(Path(out) / _MODEL)
     _describe(Path(out), reports, {"file": os.fspath(path), "layer": first, "second": last, "M": M})
     return reports
-
-
-def _read(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        if _KIND in metadata:
-            metadata[_KIND] = json.dumps({**json.loads(metadata[_KIND]), "model": None})
-    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read as a safetensors file ({error})") from error
-    if any(name.startswith(_MASK) for name in tensors):
-        raise InputError(f"{os.fspath(path)}: got weights with a mask, allowed are dense ones")
-    return tensors, metadata
-
-
-def _layers(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of the linear layers, numbers in their names counted as numbers."""
-    found = [name.removesuffix(_WEIGHT) for name, t in tensors.items() if name.endswith(_WEIGHT) and t.dim() == 2]
-    return sorted(found, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
-
-
-def _named(tensors: Mapping[str, Tensor], name: str, argument: str) -> str:
-    return check_choice(argument, name.removesuffix(_WEIGHT), _layers(tensors))
-
-
-def _following(tensors: Mapping[str, Tensor], first: str) -> str:
-    """The next layer, by name, that takes what ``first`` gives."""
-    names, units = _layers(tensors), len(tensors[first + _WEIGHT])
-    for name in names[names.index(first) + 1 :]:
-        if tensors[name + _WEIGHT].shape[1] == units:
-            return name
-    raise InputError(f"second: no layer after {first} has {units} inputs, allowed are {', '.join(names)}; name it")
-
-
-def _linear(tensors: Mapping[str, Tensor], name: str) -> nn.Linear:
-    """A layer with these weights, in single precision at least."""
-    weight = _numbers(tensors, name + _WEIGHT, None, None)
-    state = {"weight": weight}
-    if name + _BIAS in tensors:
-        state["bias"] = _numbers(tensors, name + _BIAS, len(weight))
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in state, dtype=dtype)
-    layer.load_state_dict(state)
-    return layer
-
-
-def _numbers(tensors: Mapping[str, Tensor], name: str, *shape: int | None) -> Tensor:
-    tensor = tensors[name]
-    if tensor.dtype not in _FLOATS:
-        raise InputError(f"{name}: got dtype {tensor.dtype}, allowed are {', '.join(map(str, _FLOATS))}")
-    check_tensor(name, tensor, *shape)
-    return tensor
 
 
 def _check_sizes(first: str, last: str, ends: tuple[nn.Linear, nn.Linear], M: int) -> None:
@@ -163,18 +97,6 @@ def _check_sizes(first: str, last: str, ends: tuple[nn.Linear, nn.Linear], M: in
 def _named_after(report: CompressionReport, first: str, last: str) -> CompressionReport:
     """The report with the layers' names in the file."""
     return replace(report, blocks=tuple(replace(block, first=first, second=last) for block in report.blocks))
-
-
-def _rounded(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    return check_finite(f"{name} as {dtype}", value.to(dtype))
-
-
-def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    with atomic_path(path) as part:
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata or None)
-        except SafetensorError as error:  # how the library reports a full disk
-            raise OSError(f"{path}: cannot be written ({error})") from error
 
 
 def _describe(out: Path, reports: Mapping[str, CompressionReport], about: Mapping[str, object]) -> None:
