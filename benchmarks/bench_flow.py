@@ -72,8 +72,8 @@ def main() -> None:
     """Time, check and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=50, help="of the loop and of descent in each round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=20, help="of the loop and of descent in each round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -99,17 +99,17 @@ def main() -> None:
     whole = {name: statistics.median(values) / steps * STEPS for name, values in step.items()}
     print(f"loop of automatic differentiation: {whole['loop']:.0f} s, extrapolated from {steps} steps")
     print(f"gradient descent: {whole['descent']:.0f} s, extrapolated likewise; {ratio(step['loop'], step['descent'])}")
-    observed = interleaved(
-        {
-            "flow": lambda: followed(seeds, STEPS),
-            "observed": lambda: followed(seeds, STEPS, RECORD, 40),
-        },
-        2,
-    )
-    flowed = statistics.median(observed["flow"])
+    flowed = timed(lambda: followed(seeds, STEPS))
     print(f"flow: {flowed:.1f} s to the same time; {whole['loop'] / flowed:.0f}x as fast as the loop")
+    observed = interleaved(
+        {"flow": lambda: followed(1, STEPS), "observed": lambda: followed(1, STEPS, RECORD, 40)}, options.rounds
+    )
     costs = sorted(b / a - 1 for a, b in zip(observed["flow"], observed["observed"], strict=True))
-    print(f"four observers at 41 times cost {costs[0]:.1%} to {costs[-1]:.1%} of the flow")
+    extra = statistics.median(b - a for a, b in zip(observed["flow"], observed["observed"], strict=True))
+    print(
+        f"four observers at 41 times add {statistics.median(costs):.1%} ({costs[0]:.1%} to {costs[-1]:.1%}) to the "
+        f"flow, {extra / (whole['descent'] / seeds):.2%} to descent"
+    )
 
 
 if __name__ == "__main__":
