@@ -27,12 +27,15 @@ from widthwise.width import best_width
 if TYPE_CHECKING:
     from widthwise import flow, nodes, report
     from widthwise.flow import NodeScaledRegressor
+    from widthwise.infinite.estimators import InfiniteWidthClassifier, InfiniteWidthRegressor
 
 __all__ = [
     "CollapseError",
     "CollapseWarning",
     "Comparison",
     "DataError",
+    "InfiniteWidthClassifier",
+    "InfiniteWidthRegressor",
     "InputError",
     "InputTypeError",
     "Mask",
@@ -69,7 +72,11 @@ __all__ = [
 ]
 
 _LAZY = ("flow", "nodes", "report")  # rooms that need heavy libraries, imported when first asked for
-_LAZY_NAMES = {"NodeScaledRegressor": "flow"}  # what comes from them
+_LAZY_NAMES = {  # what comes from them
+    "InfiniteWidthClassifier": "infinite.estimators",
+    "InfiniteWidthRegressor": "infinite.estimators",
+    "NodeScaledRegressor": "flow",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Networks of infinite width: their architectures, kernels and predictions, in closed form."""
 
+from widthwise.infinite.ensemble import Ensemble
 from widthwise.infinite.layers import Dense, Layer, LayerNorm, Nonlinear, Residual
 from widthwise.infinite.network import MLP, Kernels, Network, serial
 from widthwise.infinite.spatial import AvgPool, Conv, Flatten, GlobalAvgPool
@@ -9,6 +10,7 @@ __all__ = [
     "AvgPool",
     "Conv",
     "Dense",
+    "Ensemble",
     "Flatten",
     "GlobalAvgPool",
     "Kernels",

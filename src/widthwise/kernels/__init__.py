@@ -1,5 +1,18 @@
 """Kernels of networks: of infinite width, and how far those of finite, sparse networks are from them."""
 
+from widthwise.infinite import (
+    MLP,
+    AvgPool,
+    Conv,
+    Dense,
+    Ensemble,
+    Flatten,
+    GlobalAvgPool,
+    LayerNorm,
+    Network,
+    Residual,
+    serial,
+)
 from widthwise.kernels.arccosine import arc_cosine
 from widthwise.kernels.distances import (
     Distance,
@@ -17,8 +30,18 @@ from widthwise.kernels.distances import (
 from widthwise.kernels.empirical import empirical_nngp, empirical_ntk
 
 __all__ = [
+    "MLP",
+    "AvgPool",
+    "Conv",
+    "Dense",
     "Distance",
+    "Ensemble",
+    "Flatten",
+    "GlobalAvgPool",
+    "LayerNorm",
     "MeasuredDistance",
+    "Network",
+    "Residual",
     "arc_cosine",
     "best_connectivity",
     "distance",
@@ -31,4 +54,5 @@ __all__ = [
     "measured_distance_deep",
     "random_pairs",
     "sampled_distance",
+    "serial",
 ]
