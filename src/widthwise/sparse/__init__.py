@@ -1,0 +1,7 @@
+"""Sparse layers that run as fast, and take as little memory, as their zeros deserve."""
+
+from __future__ import annotations
+
+from widthwise.sparse.linear import SparseLinear
+
+__all__ = ["SparseLinear"]

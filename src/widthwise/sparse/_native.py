@@ -1,0 +1,271 @@
+"""The kernels of sparse execution, compiled for this machine on first use and kept on disk after.
+
+Each is a C function of one argument, the address of a table of 64-bit integers (pointers, sizes and flags), so that any
+pool of threads can run it. The threads of one call claim pieces of the work in turn from the counter that stands first
+in the table. No two pieces write to the same place and none adds to another's sum, so the results don't depend on the
+number of threads.
+
+The weights lie in compressed rows (forward) or columns (backward), cut into blocks of columns (rows) so that what a
+block reads of a tile stays in the cache next to the core: ``starts[block * stride + row]`` is where the weights of a
+row in a block begin, and ``starts[(block + 1) * stride + row]`` where they end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import cfunc, njit, types
+
+from widthwise.sparse._vector import (
+    add_row,
+    alike,
+    claim,
+    close,
+    column_gradients,
+    lanes_of,
+    pointer,
+    shifted,
+    transpose,
+    zero,
+)
+
+__all__ = ["compiled"]
+
+_f32, _f64 = pointer(types.float32), pointer(types.float64)
+_u16, _i32, _i64 = pointer(types.uint16), pointer(types.int32), pointer(types.int64)
+
+
+@njit
+def _add_rows(values, indices, a):
+    offsets, starts, stride, blocks = _i64(a[3]), _i64(a[4]), a[5], a[6]
+    bounds, chunks, tiles, counts = _i64(a[7]), a[8], a[9], _i64(a[10])
+    x, x_base, y, y_base, pitch = alike(values, a[11]), _i64(a[12]), alike(values, a[13]), _i64(a[14]), a[15]
+    bias, clip = alike(values, a[16]), a[17] != 0
+    piece = claim(a)
+    while piece < tiles * chunks:
+        tile, chunk = piece // chunks, piece % chunks
+        source, target = shifted(x, x_base[tile]), shifted(y, y_base[tile])
+        for block in range(blocks):
+            for row in range(bounds[chunk], bounds[chunk + 1]):
+                first, last = starts[block * stride + row], starts[(block + 1) * stride + row]
+                into, cut = shifted(target, row * pitch), clip and block == blocks - 1
+                add_row(counts[tile], values, indices, offsets, first, last, source, into, bias[row], block == 0, cut)
+        piece = claim(a)
+
+
+@njit
+def _column_gradients(values, indices, a):
+    offsets, starts, stride, blocks = _i64(a[3]), _i64(a[4]), a[5], a[6]
+    bounds, chunks, tiles, counts = _i64(a[7]), a[8], a[9], _i64(a[10])
+    x, x_base, x_pitch, dy, dy_base = alike(values, a[11]), _i64(a[12]), a[13], alike(values, a[14]), _i64(a[15])
+    dx, dx_base, dx_pitch, dw, both = alike(values, a[16]), _i64(a[17]), a[18], alike(values, a[19]), a[16] != 0
+    chunk = claim(a)
+    while chunk < chunks:
+        for tile in range(tiles):
+            slope = shifted(dy, dy_base[tile])
+            for block in range(blocks):
+                for column in range(bounds[chunk], bounds[chunk + 1]):
+                    first, last = starts[block * stride + column], starts[(block + 1) * stride + column]
+                    source = shifted(x, x_base[tile] + column * x_pitch)
+                    into = shifted(dx, dx_base[tile] + column * dx_pitch)
+                    column_gradients(
+                        counts[tile], both, values, indices, offsets, first, last, source, slope, into, dw,
+                        block == 0, tile > 0,
+                    )  # fmt: skip
+        chunk = claim(a)
+
+
+@njit
+def _turn(source, source_pitch, target, target_pitch, height, width):
+    """``target[j * target_pitch + i] = source[i * source_pitch + j]`` for i below ``height`` and j below ``width``."""
+    step = lanes_of(source)
+    for i in range(0, height, step):
+        tall = min(step, height - i)
+        for j in range(0, width, step):
+            wide = min(step, width - j)
+            read, write = shifted(source, i * source_pitch + j), shifted(target, j * target_pitch + i)
+            if tall == step and wide == step:
+                transpose(read, source_pitch, write, target_pitch)
+            else:
+                for row in range(tall):
+                    for column in range(wide):
+                        write[column * target_pitch + row] = read[row * source_pitch + column]
+
+
+@njit
+def _pack(like, a):
+    """Copies ``source[example, feature]`` into tiles, zero past the last example and where ``gate`` is not above 0."""
+    source, batch, features, by_example, by_feature = alike(like, a[1]), a[2], a[3], a[4], a[5]
+    target, size, tiles, chunks = alike(like, a[6]), a[7], a[8], a[9]
+    gate, gated, gate_pitch = alike(like, a[10]), a[10] != 0, a[11]
+    piece = claim(a)
+    while piece < tiles * chunks:
+        tile, chunk = piece // chunks, piece % chunks
+        first, last = features * chunk // chunks, features * (chunk + 1) // chunks
+        filled = min(size, batch - tile * size)
+        read = shifted(source, tile * size * by_example + first * by_feature)
+        write = shifted(target, (tile * features + first) * size)
+        if by_feature == 1:
+            _turn(read, by_example, write, size, filled, last - first)
+        elif by_example == 1:
+            for feature in range(last - first):
+                for example in range(filled):
+                    write[feature * size + example] = read[feature * by_feature + example]
+        else:
+            for feature in range(last - first):
+                for example in range(filled):
+                    write[feature * size + example] = read[feature * by_feature + example * by_example]
+        for feature in range(last - first):
+            for example in range(filled, size):
+                write[feature * size + example] = 0
+        if gated:
+            door = shifted(gate, first * gate_pitch + tile * size)
+            for feature in range(last - first):
+                for example in range(0, size, lanes_of(like)):
+                    close(shifted(write, feature * size + example), shifted(door, feature * gate_pitch + example))
+        piece = claim(a)
+
+
+@njit
+def _turned(like, a):
+    """``target[j, i] = source[i, j]``, cut into chunks of columns."""
+    source, source_pitch, height, width = alike(like, a[1]), a[2], a[3], a[4]
+    target, target_pitch, chunks = alike(like, a[5]), a[6], a[7]
+    chunk = claim(a)
+    while chunk < chunks:
+        first, last = width * chunk // chunks, width * (chunk + 1) // chunks
+        write = shifted(target, first * target_pitch)
+        _turn(shifted(source, first), source_pitch, write, target_pitch, height, last - first)
+        chunk = claim(a)
+
+
+@njit
+def _rows_by_vector(values, indices, a):
+    """``y = W x + bias`` for one example: each row's sum in four parts, which hides the latency of the additions."""
+    starts, ends, bounds, chunks = _i64(a[3]), _i64(a[4]), _i64(a[5]), a[6]
+    x, y, pitch, bias, clip = alike(values, a[7]), alike(values, a[8]), a[9], alike(values, a[10]), a[11] != 0
+    chunk = claim(a)
+    while chunk < chunks:
+        for row in range(bounds[chunk], bounds[chunk + 1]):
+            first, last = starts[row], ends[row]
+            total = bias[row]
+            other, third, fourth = zero(values), zero(values), zero(values)
+            k = first
+            while k + 4 <= last:
+                total += values[k] * x[indices[k]]
+                other += values[k + 1] * x[indices[k + 1]]
+                third += values[k + 2] * x[indices[k + 2]]
+                fourth += values[k + 3] * x[indices[k + 3]]
+                k += 4
+            while k < last:
+                total += values[k] * x[indices[k]]
+                k += 1
+            total = (total + other) + (third + fourth)
+            y[row * pitch] = zero(values) if clip and total < 0 else total
+        chunk = claim(a)
+
+
+@njit
+def _gather(source, order, target, count):
+    for k in range(count):
+        target[k] = source[order[k]]
+
+
+@njit
+def _scatter(source, order, target, count):
+    for k in range(count):
+        target[order[k]] = source[k]
+
+
+def add_rows_f32_u16(a):
+    _add_rows(_f32(a[1]), _u16(a[2]), a)
+
+
+def add_rows_f32_i32(a):
+    _add_rows(_f32(a[1]), _i32(a[2]), a)
+
+
+def add_rows_f64_u16(a):
+    _add_rows(_f64(a[1]), _u16(a[2]), a)
+
+
+def add_rows_f64_i32(a):
+    _add_rows(_f64(a[1]), _i32(a[2]), a)
+
+
+def column_gradients_f32_u16(a):
+    _column_gradients(_f32(a[1]), _u16(a[2]), a)
+
+
+def column_gradients_f32_i32(a):
+    _column_gradients(_f32(a[1]), _i32(a[2]), a)
+
+
+def column_gradients_f64_u16(a):
+    _column_gradients(_f64(a[1]), _u16(a[2]), a)
+
+
+def column_gradients_f64_i32(a):
+    _column_gradients(_f64(a[1]), _i32(a[2]), a)
+
+
+def rows_by_vector_f32_u16(a):
+    _rows_by_vector(_f32(a[1]), _u16(a[2]), a)
+
+
+def rows_by_vector_f32_i32(a):
+    _rows_by_vector(_f32(a[1]), _i32(a[2]), a)
+
+
+def rows_by_vector_f64_u16(a):
+    _rows_by_vector(_f64(a[1]), _u16(a[2]), a)
+
+
+def rows_by_vector_f64_i32(a):
+    _rows_by_vector(_f64(a[1]), _i32(a[2]), a)
+
+
+def pack_f32(a):
+    _pack(_f32(a[1]), a)
+
+
+def pack_f64(a):
+    _pack(_f64(a[1]), a)
+
+
+def turn_f32(a):
+    _turned(_f32(a[1]), a)
+
+
+def turn_f64(a):
+    _turned(_f64(a[1]), a)
+
+
+def gather_f32(a):
+    _gather(_f32(a[1]), _i32(a[2]), _f32(a[3]), a[4])
+
+
+def gather_f64(a):
+    _gather(_f64(a[1]), _i32(a[2]), _f64(a[3]), a[4])
+
+
+def scatter_f32(a):
+    _scatter(_f32(a[1]), _i32(a[2]), _f32(a[3]), a[4])
+
+
+def scatter_f64(a):
+    _scatter(_f64(a[1]), _i32(a[2]), _f64(a[3]), a[4])
+
+
+def compiled(name: str) -> int:
+    """The address of the kernel ``name``, compiled (or read from the cache on disk) on first use."""
+    if name not in _KEPT:
+        signature = types.void(types.CPointer(types.int64))
+        try:
+            _KEPT[name] = cfunc(signature, cache=True)(globals()[name])
+        except RuntimeError:  # no folder to write to: compile for this process alone
+            _KEPT[name] = cfunc(signature)(globals()[name])
+    return int(_KEPT[name].address)
+
+
+_KEPT: dict[str, Any] = {}

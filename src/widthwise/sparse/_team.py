@@ -1,0 +1,85 @@
+"""Runs a kernel on the threads that PyTorch already has.
+
+PyTorch's own operators run in teams of OpenMP threads, which wait, spinning for a moment, for the next operator. A
+second pool beside them would fight them for the cores; here the kernel is handed to the same OpenMP runtime, found
+through the library that PyTorch links. Where there is none (macOS, Windows), Python threads do it: the kernels hold no
+lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from widthwise.sparse._native import compiled
+
+__all__ = ["run", "threads"]
+
+_Kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def threads(work: float) -> int:
+    """How many threads ``work`` multiply-adds are worth: PyTorch's number, one below a few microseconds each."""
+    return max(1, min(torch.get_num_threads(), int(work / 50_000)))
+
+
+def run(name: str, threads: int, *arguments: Tensor | int | None) -> None:
+    """Run the kernel ``name`` on ``threads`` threads until its work is done.
+
+    Args:
+        name: a kernel of :mod:`widthwise.sparse._native`, without its types' suffix where the first argument tells it.
+        threads: size of the team.
+        arguments: what stands in the kernel's table after the counter; a tensor gives its address, ``None`` a zero.
+    """
+    cells = [0, *(a.data_ptr() if isinstance(a, Tensor) else a or 0 for a in arguments)]
+    table = np.array(cells, dtype=np.int64)
+    if threads == 1:
+        _function(name)(table.ctypes.data)
+    else:
+        _team()(name, threads, table.ctypes.data)
+
+
+@cache
+def _function(name: str) -> Callable[[int], None]:
+    return _Kernel(compiled(name))
+
+
+@cache
+def _team() -> Callable[[str, int, int], None]:
+    """The way to run one kernel on several threads here."""
+    start = _openmp()
+    if start is None:
+        return _python_threads
+    return lambda name, size, table: start(compiled(name), table, size, 0)
+
+
+def _openmp() -> Callable[[int, int, int, int], None] | None:
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        start = ctypes.CDLL(str(library)).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    start.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    start.restype = None
+    return start
+
+
+def _python_threads(name: str, size: int, table: int) -> None:
+    kernel = _function(name)
+    for done in [_pool(size).submit(kernel, table) for _ in range(size)]:
+        done.result()
+
+
+@cache
+def _pool(size: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(size, thread_name_prefix="widthwise")

@@ -1,0 +1,76 @@
+"""Tiles: how activations lie while a sparse kernel works on them.
+
+A batch of ``B`` examples is cut into ``count`` tiles of ``size`` neighbours; within a tile the values of one feature
+lie side by side, so that the tensor of a packed batch has shape ``(count, features, size)``. A two-dimensional tensor
+that is *batch last* in memory, strides ``(1, pitch)``, is a tile itself if one holds the batch, and quickly packed if
+not; element-wise operators keep such strides, so sparse layers hand activations on to each other as they lie.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from widthwise.sparse._team import run, threads
+from widthwise.sparse._types import lanes, suffix
+
+__all__ = ["Tiling", "is_batch_last", "pack", "plain", "tiling"]
+
+_REGISTERS = 8
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """``count`` tiles of ``size`` examples, each ``registers`` vectors wide."""
+
+    count: int
+    size: int
+    registers: int
+
+    @property
+    def examples(self) -> int:
+        """Examples the tiles have room for, at least the batch."""
+        return self.count * self.size
+
+
+def tiling(batch: int, dtype: torch.dtype) -> Tiling:
+    """The fewest tiles that hold ``batch`` examples, of equal size and as narrow as that allows."""
+    vectors = -(-batch // lanes(dtype))
+    count = -(-vectors // _REGISTERS)
+    registers = -(-vectors // count)
+    return Tiling(count, registers * lanes(dtype), registers)
+
+
+def is_batch_last(x: Tensor, tiles: Tiling) -> bool:
+    """Whether kernels may work on ``x`` of shape ``(B, features)`` where it lies."""
+    return x.stride(0) == 1 and x.shape[0] == tiles.examples and x.stride(1) >= tiles.examples
+
+
+def pack(x: Tensor, tiles: Tiling, gate: Tensor | None = None) -> Tensor:
+    """``x`` of shape ``(B, features)`` in tiles, zero past its last example and where ``gate`` is not above zero.
+
+    Args:
+        x: activations or gradients, any strides.
+        tiles: how to cut the batch.
+        gate: the output of a ReLU, of the same shape, batch last.
+    """
+    batch, features = x.shape
+    packed = x.new_empty((tiles.count, features, tiles.size))
+    team = threads(8 * packed.numel())
+    chunks = -(-features // 64)  # what a chunk copies is still in the cache when the gate closes on it
+    run(
+        f"pack_{suffix(x.dtype)}", team, x, batch, features, x.stride(0), x.stride(1), packed, tiles.size, tiles.count,
+        chunks, gate, 0 if gate is None else gate.stride(1),
+    )  # fmt: skip
+    return packed
+
+
+def plain(x: Tensor) -> Tensor:
+    """A contiguous copy of a batch-last ``x`` of shape ``(B, features)``."""
+    batch, features = x.shape
+    result = x.new_empty((batch, features))
+    team = threads(8 * x.numel())
+    run(f"turn_{suffix(x.dtype)}", team, x, x.stride(1), features, batch, result, features, 4 * team if team > 1 else 1)
+    return result

@@ -1,0 +1,366 @@
+"""The two inner loops of sparse execution, written as vector instructions.
+
+Numba's own vectoriser spills the accumulators of these loops, so they are emitted here as LLVM code with one
+register an accumulator. Both walk over the stored weights of one row (or column) of a weight matrix, against a *tile*:
+the ``T = count * LANES`` neighbouring examples of a batch that one pass keeps in registers. A tile of activations holds
+the ``T`` values of a feature side by side, so that a weight is read once and used ``T`` times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+__all__ = [
+    "REGISTERS",
+    "add_row",
+    "alike",
+    "claim",
+    "close",
+    "column_gradients",
+    "lanes_of",
+    "pointer",
+    "shifted",
+    "transpose",
+    "vector_bytes",
+    "zero",
+]
+
+# Accumulators of one row: eight hide the latency of a fused multiply-add and leave AVX2 half its registers.
+REGISTERS = 8
+_INDEX, _LANE = ir.IntType(64), ir.IntType(32)
+
+
+def vector_bytes() -> int:
+    """Width of the machine's vector registers: 64 with AVX-512, else 32, which NEON does in two halves."""
+    return 64 if llvm.get_host_cpu_features().get("avx512f") else 32
+
+
+class _Emit:
+    """Emits vector code for one element type at the builder's place."""
+
+    def __init__(self, builder: Any, element: Any) -> None:
+        self.b = builder
+        self.bits = element.bitwidth
+        self.scalar = ir.FloatType() if self.bits == 32 else ir.DoubleType()
+        self.lanes = vector_bytes() * 8 // self.bits
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.zero = ir.Constant(self.vector, None)
+
+    def load(self, base: Any, index: Any) -> Any:
+        place = self.b.bitcast(self.b.gep(base, [index]), self.vector.as_pointer())
+        return self.b.load(place, align=self.bits // 8)
+
+    def store(self, value: Any, base: Any, index: Any) -> None:
+        place = self.b.bitcast(self.b.gep(base, [index]), value.type.as_pointer())
+        self.b.store(value, place, align=self.bits // 8)
+
+    def splat(self, value: Any) -> Any:
+        blank = ir.Constant(self.vector, ir.Undefined)
+        first = self.b.insert_element(blank, value, ir.Constant(_LANE, 0))
+        return self.b.shuffle_vector(first, blank, ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes))
+
+    def fma(self, left: Any, right: Any, addend: Any) -> Any:
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        name = f"llvm.fma.v{self.lanes}f{self.bits}"
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [left, right, addend])
+
+    def shuffle(self, left: Any, right: Any, lanes: list[int]) -> Any:
+        return self.b.shuffle_vector(left, right, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
+
+    def pairs(self, left: Any, right: Any) -> Any:
+        """Sums of neighbours, those of ``left`` before those of ``right``."""
+        width = left.type.count * 2
+        even = self.shuffle(left, right, list(range(0, width, 2)))
+        return self.b.fadd(even, self.shuffle(left, right, list(range(1, width, 2))))
+
+    def totals(self, vectors: list[Any]) -> Any:
+        """The sum of each of one, two or four vectors, as one vector of as many lanes."""
+        wanted = len(vectors)
+        while len(vectors) > 1:
+            vectors = [self.pairs(left, right) for left, right in zip(vectors[::2], vectors[1::2], strict=True)]
+        total = vectors[0]
+        while total.type.count > wanted:
+            total = self.pairs(total, total)
+            total = self.shuffle(total, total, list(range(total.type.count // 2)))
+        return total
+
+
+def _place(value: int) -> Any:
+    return ir.Constant(_INDEX, value)
+
+
+def _offset(builder: Any, indices: Any, kind: Any, offsets: Any, k: Any) -> Any:
+    """``offsets[indices[k]]``."""
+    index = builder.load(builder.gep(indices, [k]))
+    wide = builder.sext(index, _INDEX) if kind.dtype.signed else builder.zext(index, _INDEX)
+    return builder.load(builder.gep(offsets, [wide]))
+
+
+def _loop(builder: Any, first: Any, last: Any, step: int, state: list[Any], body: Any) -> tuple[Any, list[Any]]:
+    """``while first + step <= last: state = body(first, state); first += step``; the final ``first`` and state."""
+    test, inside, after = (builder.append_basic_block(name) for name in ("test", "inside", "after"))
+    before = builder.block
+    builder.branch(test)
+    builder.position_at_end(test)
+    k = builder.phi(_INDEX)
+    k.add_incoming(first, before)
+    carried = [builder.phi(value.type) for value in state]
+    for phi, value in zip(carried, state, strict=True):
+        phi.add_incoming(value, before)
+    following = builder.add(k, _place(step))
+    builder.cbranch(builder.icmp_signed("<=", following, last), inside, after)
+    builder.position_at_end(inside)
+    results = body(k, carried)
+    k.add_incoming(following, builder.block)
+    for phi, value in zip(carried, results, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(test)
+    builder.position_at_end(after)
+    return k, carried
+
+
+def _by_count(variant: Any) -> Any:
+    """Code that picks among one to ``REGISTERS`` registers by the first argument."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        count, *rest = arguments
+        after = builder.append_basic_block("done")
+        choice = builder.switch(count, after)
+        for number in range(1, REGISTERS + 1):
+            block = builder.append_basic_block(f"registers{number}")
+            choice.add_case(_place(number), block)
+            builder.position_at_end(block)
+            variant(builder, number, rest)
+            builder.branch(after)
+        builder.position_at_end(after)
+        return context.get_dummy_value()
+
+    return generate
+
+
+@intrinsic
+def add_row(typing, count, values, indices, offsets, first, last, x, y, bias, fresh, clip):
+    """``y[:T] = (bias if fresh else y[:T]) + sum_k values[k] * x[offsets[indices[k]]:][:T]`` for k in [first, last).
+
+    With ``clip`` what comes out below zero is set to zero. ``count`` is the number of registers of a tile.
+    """
+    signature = types.void(
+        types.int64, values, indices, offsets, types.int64, types.int64, values, values, values.dtype, types.boolean,
+        types.boolean,
+    )  # fmt: skip
+
+    def variant(builder: Any, number: int, arguments: list[Any]) -> None:
+        weight, index, offset, begin, end, source, target, start, is_fresh, is_clipped = arguments
+        emit = _Emit(builder, values.dtype)
+        places = [_place(i * emit.lanes) for i in range(number)]
+        unroll = max(1, REGISTERS // number)
+
+        def one(k: Any, sums: list[Any]) -> list[Any]:
+            at = _offset(builder, index, indices, offset, k)
+            factor = emit.splat(builder.load(builder.gep(weight, [k])))
+            return [
+                emit.fma(factor, emit.load(source, builder.add(at, place)), total)
+                for place, total in zip(places, sums, strict=True)
+            ]
+
+        def several(k: Any, sums: list[Any]) -> list[Any]:
+            groups = [sums[i * number : (i + 1) * number] for i in range(unroll)]
+            return [v for i, group in enumerate(groups) for v in one(builder.add(k, _place(i)), group)]
+
+        opening = [emit.splat(start) for _ in places]
+        with builder.if_else(is_fresh) as (then, other):
+            with then:
+                new_end = builder.block
+            with other:
+                old = [emit.load(target, place) for place in places]
+                old_end = builder.block
+        sums = []
+        for fresh_value, old_value in zip(opening, old, strict=True):
+            phi = builder.phi(emit.vector)
+            phi.add_incoming(fresh_value, new_end)
+            phi.add_incoming(old_value, old_end)
+            sums.append(phi)
+        k, sums = _loop(builder, begin, end, unroll, sums + [emit.zero] * number * (unroll - 1), several)
+        for i in range(1, unroll):
+            sums[:number] = [builder.fadd(a, b) for a, b in zip(sums[:number], sums[i * number :], strict=False)]
+        if unroll > 1:
+            _, sums = _loop(builder, k, end, 1, sums[:number], one)
+        for place, total in zip(places, sums, strict=False):
+            clipped = builder.select(builder.fcmp_ordered("<", total, emit.zero), emit.zero, total)
+            emit.store(builder.select(is_clipped, clipped, total), target, place)
+
+    return signature, _by_count(variant)
+
+
+@intrinsic
+def column_gradients(typing, count, both, values, indices, offsets, first, last, x, dy, dx, dw, fresh, add):
+    """Gradients of one column: of its weights, and with ``both`` of its input, from one reading of ``dy``.
+
+    ``dw[k] = (dw[k] if add else 0) + <x[:T], g>`` and ``dx[:T] = (0 if fresh else dx[:T]) + sum_k values[k] * g``,
+    with ``g = dy[offsets[indices[k]]:][:T]`` and k in [first, last).
+    """
+    signature = types.void(
+        types.int64, types.boolean, values, indices, offsets, types.int64, types.int64, values, values, values, values,
+        types.boolean, types.boolean,
+    )  # fmt: skip
+
+    def variant(builder: Any, number: int, arguments: list[Any]) -> None:
+        wants_both, *rest = arguments
+        with builder.if_else(wants_both) as (then, other):
+            with then:
+                gradients(builder, number, True, rest)
+            with other:
+                gradients(builder, number, False, rest)
+
+    def gradients(builder: Any, number: int, wants_input: bool, arguments: list[Any]) -> None:
+        weight, index, offset, begin, end, source, slope, target, gradient, is_fresh, adds = arguments
+        emit = _Emit(builder, values.dtype)
+        places = [_place(i * emit.lanes) for i in range(number)]
+
+        def one(k: Any, sums: list[Any]) -> tuple[list[Any], Any]:
+            at = _offset(builder, index, indices, offset, k)
+            factor = emit.splat(builder.load(builder.gep(weight, [k]))) if wants_input else None
+            parts, following = [emit.zero, emit.zero], []
+            for i, place in enumerate(places):
+                g = emit.load(slope, builder.add(at, place))
+                parts[i % 2] = emit.fma(emit.load(source, place), g, parts[i % 2])
+                if wants_input:
+                    following.append(emit.fma(factor, g, sums[i]))
+            return following, builder.fadd(*parts) if number > 1 else parts[0]
+
+        def write(k: Any, total: Any) -> None:
+            place = builder.bitcast(builder.gep(gradient, [k]), total.type.as_pointer())
+            old = builder.load(place, align=emit.bits // 8)
+            kept = builder.select(adds, old, ir.Constant(total.type, None))
+            builder.store(builder.fadd(kept, total), place, align=emit.bits // 8)
+
+        def four(k: Any, sums: list[Any]) -> list[Any]:
+            parts = []
+            for i in range(4):
+                sums, part = one(builder.add(k, _place(i)), sums)
+                parts.append(part)
+            write(k, emit.totals(parts))
+            return sums
+
+        def single(k: Any, sums: list[Any]) -> list[Any]:
+            sums, part = one(k, sums)
+            write(k, emit.totals([part]))
+            return sums
+
+        sums = [builder.select(is_fresh, emit.zero, emit.load(target, place)) for place in places if wants_input]
+        k, sums = _loop(builder, begin, end, 4, sums, four)
+        _, sums = _loop(builder, k, end, 1, sums, single)
+        for place, total in zip(places, sums, strict=False):
+            emit.store(total, target, place)
+
+    return signature, _by_count(variant)
+
+
+@intrinsic
+def transpose(typing, source, source_pitch, target, target_pitch):
+    """``target[j * target_pitch + i] = source[i * source_pitch + j]`` for i and j below the number of lanes."""
+    signature = types.void(source, types.int64, source, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        read, read_pitch, write, write_pitch = arguments
+        emit = _Emit(builder, source.dtype)
+        n = emit.lanes
+        rows = [emit.load(read, builder.mul(read_pitch, _place(i))) for i in range(n)]
+        low = [lane // 2 + n * (lane % 2) for lane in range(n)]
+        for _ in range(n.bit_length() - 1):  # each round interleaves the two halves of the list
+            pairs = list(zip(rows[: n // 2], rows[n // 2 :], strict=True))
+            rows = [emit.shuffle(*pair, [lane + part for lane in low]) for pair in pairs for part in (0, n // 2)]
+        for i, row in enumerate(rows):
+            emit.store(row, write, builder.mul(write_pitch, _place(i)))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def close(typing, values, gate):
+    """Sets each of one register of ``values`` to zero where ``gate`` is not above zero."""
+    signature = types.void(values, values)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target, door = arguments
+        emit = _Emit(builder, values.dtype)
+        is_open = builder.fcmp_ordered(">", emit.load(door, _place(0)), emit.zero)
+        emit.store(builder.select(is_open, emit.load(target, _place(0)), emit.zero), target, _place(0))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def lanes_of(typing, base):
+    """Elements of ``base`` in one register."""
+    signature = types.int64(base)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _place(_Emit(builder, base.dtype).lanes)
+
+    return signature, generate
+
+
+@intrinsic
+def zero(typing, base):
+    """Zero of the type that ``base`` points to."""
+    signature = base.dtype(base)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(_Emit(builder, base.dtype).scalar, 0.0)
+
+    return signature, generate
+
+
+@intrinsic
+def claim(typing, counter):
+    """Adds one to ``counter[0]`` and returns what it was, as one step that no other thread can divide."""
+    signature = types.int64(counter)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.atomic_rmw("add", arguments[0], _place(1), "monotonic")
+
+    return signature, generate
+
+
+@intrinsic
+def shifted(typing, base, distance):
+    """``base + distance`` elements on."""
+    signature = base(base, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return signature, generate
+
+
+@intrinsic
+def alike(typing, base, address):
+    """``address`` as a pointer to what ``base`` points to."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[1], context.get_value_type(base))
+
+    return base(base, types.int64), generate
+
+
+def pointer(element: Any) -> Any:
+    """An intrinsic that reads an address as a pointer to ``element``."""
+    kind = types.CPointer(element)
+
+    @intrinsic
+    def convert(typing, address):
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(kind))
+
+        return kind(types.int64), generate
+
+    return convert

@@ -1,0 +1,118 @@
+"""Where the weights of a sparse matrix stand: compressed rows, and what the kernels derive from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from widthwise.errors import InputError
+from widthwise.sparse._types import index_dtype
+
+__all__ = ["Pattern", "row_pointers"]
+
+# What the part of a tile that one block reads may take of the caches: the first level's size if enough weights stand in
+# a block to pay for reading and writing the sums once more, else a quarter of a common second level's.
+_NEAR, _FAR, _WORTH = 32 * 1024, 128 * 1024, 8
+_TILE_BYTES = 256  # of one feature, with AVX2; twice that with AVX-512, whose caches are larger, too
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A sparse matrix without its values, for both directions.
+
+    Values are in row-major order, that of ``weight[mask]``.
+
+    Attributes:
+        shape: rows (outputs) and columns (inputs).
+        columns: of each value, shape (nnz,), 16 bits wide where that is enough.
+        starts: where the values of each row start, (rows + 1,), or those of each row in each block of columns,
+            (blocks + 1, rows).
+        rows: of each value, columns first, shape (nnz,).
+        row_starts: as ``starts``, of each column.
+        order: which value comes at each place, columns first, shape (nnz,).
+    """
+
+    shape: tuple[int, int]
+    columns: Tensor
+    starts: Tensor
+    rows: Tensor
+    row_starts: Tensor
+    order: Tensor
+
+    @classmethod
+    def from_rows(cls, pointers: Tensor, columns: Tensor, width: int) -> Pattern:
+        """Derive all from compressed rows.
+
+        Args:
+            pointers: where each row starts, and the number of values last; int64, shape (rows + 1,).
+            columns: of each value, ascending within a row.
+            width: number of columns.
+
+        Raises:
+            InputError: if these are no compressed rows: pointers that fall, a column out of range or twice in a row.
+        """
+        starts, across = pointers.numpy(), columns.numpy()
+        _check(starts, across, width)
+        height = len(starts) - 1
+        row_of = np.repeat(np.arange(height, dtype=_numpy(index_dtype(height))), np.diff(starts))
+        order = np.argsort(across, kind="stable")
+        rows = row_of[order]
+        down = np.concatenate([[0], np.cumsum(np.bincount(across, minlength=width))]).astype(np.int64)
+        narrow = np.int32 if len(order) < 2**31 else np.int64
+        return cls(
+            (height, width),
+            columns,
+            torch.from_numpy(_in_blocks(starts, across, width)),
+            torch.from_numpy(rows),
+            torch.from_numpy(_in_blocks(down, rows, height)),
+            torch.from_numpy(order.astype(narrow)),
+        )
+
+
+def row_pointers(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the rows of a boolean matrix start, int64 of shape (rows + 1,), and the columns of its true entries."""
+    places = mask.cpu().numpy()
+    pointers = np.concatenate([[0], np.cumsum(places.sum(1))]).astype(np.int64)
+    columns = np.nonzero(places)[1].astype(_numpy(index_dtype(mask.shape[1])))
+    return torch.from_numpy(pointers), torch.from_numpy(columns)
+
+
+def _numpy(dtype: torch.dtype) -> Any:
+    return {torch.uint16: np.uint16, torch.int32: np.int32, torch.int64: np.int64}[dtype]
+
+
+def _check(pointers: Array, columns: Array, width: int) -> None:
+    if len(pointers) == 0 or pointers[0] != 0 or pointers[-1] != len(columns) or (np.diff(pointers) < 0).any():
+        raise InputError(f"pointers: do not rise from 0 to the number of values, {len(columns)}")
+    if not len(columns):
+        return
+    wide = columns.astype(np.int64)
+    if wide.min() < 0 or wide.max() >= width:
+        raise InputError(f"columns: got {wide.min()} to {wide.max()}, allowed is 0 to {width - 1}")
+    rises = np.diff(wide) > 0
+    opens = np.zeros(len(columns) + 1, dtype=bool)
+    opens[pointers] = True
+    if not (rises | opens[1:-1]).all():
+        raise InputError("columns: not ascending within each row, or one of them twice")
+
+
+def _in_blocks(starts: Array, across: Array, width: int) -> Array:
+    """``starts`` of each line in each block of ``across``, or as it is where one block does."""
+    lines = len(starts) - 1
+    density = len(across) / max(1, lines * width)
+    near = _NEAR // _TILE_BYTES
+    size = near if density * near >= _WORTH else _FAR // _TILE_BYTES
+    blocks = -(-width // size)
+    if blocks <= 1 or not len(across):
+        return starts
+    line_of = np.repeat(np.arange(lines, dtype=np.int64), np.diff(starts))
+    counts = np.bincount(line_of * blocks + across.astype(np.int64) // size, minlength=lines * blocks)
+    ends = np.cumsum(counts).reshape(lines, blocks).T
+    return np.ascontiguousarray(np.vstack([starts[:-1], ends])).astype(np.int64)
