@@ -34,7 +34,7 @@ def kernel_limit(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outco
         seed: the first of the seeds.
     """
     n, d = at(scale, 15, 40, 40), at(scale, 5, 10, 10)
-    widths = at(scale, (64, 512), (128, 512, 2048, 8192), (128, 512, 2048, 8192, 32768))
+    widths = at(scale, (64, 256), (128, 512, 2048, 8192), (128, 512, 2048, 8192, 32768))
     seeds = range(seed, seed + at(scale, 2, 5, 5))
     times = {"finite": at(scale, 50.0, 100.0, 100.0), "full": at(scale, 500.0, 1000.0, 1000.0)}
     rows: list[Row] = []

@@ -36,8 +36,7 @@ __all__ = ["fig4", "fig11"]
 
 Pair = tuple[Tensor, Tensor]
 _GAMMAS = tuple(
-    Setting(gamma, 0.5, LIGHT[f"series-{colour}"])
-    for gamma, colour in ((1.0, 0), (0.75, 4), (0.5, 1), (0.2, 3), (0.0, 2))
+    Setting(gamma, 0.5, LIGHT[f"series-{colour}"]) for gamma, colour in ((1.0, 0), (0.5, 1), (0.2, 3), (0.0, 2))
 )
 
 
@@ -57,7 +56,7 @@ class _Sizes:
 _LEFT = (2000, 1000, 500, 200, 100, 50, 20, 10, 5)
 _SCALES = {
     "smoke": _Sizes((200, 200, 100), 2, 1, 100, 40, 2, (100, 50, 10)),
-    "small": _Sizes((10_000, 10_000, 2000), 16, 6, 2000, 2000, 5, _LEFT),
+    "small": _Sizes((6000, 6000, 2000), 16, 5, 2000, 1000, 5, _LEFT),
     "paper": _Sizes((25_000, 25_000, 10_000), 64, 60, 2000, 50_000, 5, _LEFT),
 }
 _BATCH, _LR = 64, 5.0

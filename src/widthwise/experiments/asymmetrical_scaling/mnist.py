@@ -31,7 +31,7 @@ _HEADS = {"transfer_risk": Head(1, 128, 1.0)}
 _LEFT = (1000, 500, 200, 100, 50, 20, 10, 5)
 _SCALES = {
     "smoke": Sizes(100, 1000, 2, 100, (0, 50, 90), (2, 10)),
-    "small": Sizes(1000, 100_000, 5, 500, tuple(1000 - k for k in _LEFT), (5, 10, 20, 50)),
+    "small": Sizes(1000, 100_000, 5, 300, tuple(1000 - k for k in _LEFT), (5, 20, 50)),
     "paper": Sizes(2000, 100_000, 5, 5000, tuple(2000 - k for k in (2000, *_LEFT)), (5, 10, 20, 50, 100)),
 }
 
@@ -81,7 +81,7 @@ def _settings(scale: str, seed: int, seeds: int | None) -> dict[str, Any]:
 
 def _counts(scale: str) -> tuple[int, int, int, int]:
     """Images to train on, to carry over to, and to test each on."""
-    return at(scale, (100, 100, 100, 100), (5000, 2000, 2000, 2000), (5000, 5000, 5000, 5000))
+    return at(scale, (100, 100, 100, 100), (5000, 1000, 2000, 2000), (5000, 5000, 5000, 5000))
 
 
 def _pooled(scale: str) -> int:

@@ -33,12 +33,11 @@ _HEADS = {"transfer_risk": Head(2, 64, 0.1), "transfer_risk_text": Head(1, 64, 0
 """Of the published code, and with the one hidden layer of the text. At the text's step of 1.0 heads diverge: the mean
 squared error has curvature 2 along the output's bias alone."""
 
-_LEFT = (2000, 1000, 500, 200, 100, 50, 20, 10, 5, 2)
-_FEATURES = (2, 5, 10, 50)
+_LEFT = (1000, 500, 200, 100, 50, 20, 10, 5, 2)
 _SCALES = {
     "smoke": Sizes(100, 200, 2, 100, (0, 50, 90, 98), (2, 10)),
-    "small": Sizes(2000, 10_000, 5, 1000, tuple(2000 - k for k in _LEFT), _FEATURES),
-    "paper": Sizes(2000, 100_000, 5, 5000, tuple(2000 - k for k in (*_LEFT, 1)), _FEATURES),
+    "small": Sizes(1000, 10_000, 5, 1000, tuple(1000 - k for k in _LEFT), (2, 5, 20)),
+    "paper": Sizes(2000, 100_000, 5, 5000, tuple(2000 - k for k in (2000, *_LEFT, 1)), (2, 5, 10, 20, 50)),
 }
 
 
