@@ -28,6 +28,7 @@ from widthwise.kernels.distances import (
     sampled_distance,
 )
 from widthwise.kernels.empirical import empirical_nngp, empirical_ntk
+from widthwise.kernels.spectrum import Spectrum, chernoff_width, extreme_eigenvalues, prepare_rows
 
 __all__ = [
     "MLP",
@@ -42,16 +43,20 @@ __all__ = [
     "MeasuredDistance",
     "Network",
     "Residual",
+    "Spectrum",
     "arc_cosine",
     "best_connectivity",
+    "chernoff_width",
     "distance",
     "distance_approx",
     "distance_approx_diagonal",
     "distance_gaussian",
     "empirical_nngp",
     "empirical_ntk",
+    "extreme_eigenvalues",
     "measured_distance",
     "measured_distance_deep",
+    "prepare_rows",
     "random_pairs",
     "sampled_distance",
     "serial",
