@@ -71,7 +71,7 @@ class Conv(Weighted):
         layout, windows = pair.layout, self._windows(tuple(left.before.shape[1:]))
         distance = pair.outer(left.before, right.before).mul(2).mul(pair.gap)
         distance = distance + (layout.left(left.before) - layout.right(right.before)).square()
-        distance = self._mean(distance, layout, windows)
+        distance = self._mean_distance(distance, layout, windows, left.before, right.before)
         across = pair.outer(left.after, right.after)
         gap = distance - (layout.left(left.after) - layout.right(right.after)).square()
         gap = safe_ratio(gap.clamp(min=0), 2 * across).clamp(max=2)
@@ -89,6 +89,19 @@ class Conv(Weighted):
         for axis, window in enumerate(windows, start=-len(windows)):
             values = window.sum(values, (axis - len(windows), axis) if layout.full else (axis,))
         return values * (self.sigma_w**2 / math.prod(window.size for window in windows))
+
+    def _mean_distance(
+        self, distance: Tensor, layout: Layout, windows: tuple[Window, ...], left: Tensor, right: Tensor
+    ) -> Tensor:
+        """The same of squared distances: from beyond an edge, where all is 0, a position is as far as its variance."""
+        if not layout.full:
+            return self._mean(distance, layout, windows)
+        q1, q2 = layout.left(left.square()), layout.right(right.square())
+        for axis, window in enumerate(windows, start=-len(windows)):
+            axes = (axis - len(windows), axis)
+            distance = window.total(window.pad_distance(distance, axes, q1, q2), axes)
+            q1, q2 = window.sum(q1, axes[:1]), window.sum(q2, axes[1:])
+        return distance * (self.sigma_w**2 / math.prod(window.size for window in windows))
 
     def _windows(self, space: tuple[int, ...]) -> tuple[Window, ...]:
         if not space:
@@ -122,7 +135,7 @@ class AvgPool(Layer):
 
     def __post_init__(self) -> None:
         for name in ("kernel_size", "stride"):
-            for size in _tuple(getattr(self, name) or 1):
+            for size in _tuple(1 if getattr(self, name) is None else getattr(self, name)):
                 check_integer(name, size, low=1)
 
     def trace(self, rows: Rows) -> tuple[Trace, Rows]:
@@ -210,13 +223,32 @@ class Window:
 
     def check(self, length: int) -> None:
         """Raise an error if the kernel does not fit into ``length`` positions."""
-        if self.size > length + (0 if self.circular else sum(self.pads)):
-            raise InputError(f"kernel_size: got {self.size}, allowed is at most the {length} positions of its axis")
+        most = 2 * length + 1 if self.circular else length + sum(self.pads)
+        if self.size > most:
+            raise InputError(
+                f"kernel_size: got {self.size}, allowed is at most {most} on an axis of {length} positions"
+            )
 
     def sum(self, values: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Sum over the window along ``axes``, which move together."""
         for axis in axes:
             values = self._padded(values, axis)
+        return self.total(values, axes)
+
+    def pad_distance(self, distance: Tensor, axes: tuple[int, int], q1: Tensor, q2: Tensor) -> Tensor:
+        """Pad squared distances, with the variances where one position lies beyond the edge."""
+        padded = self._padded(self._padded(distance, axes[0]), axes[1])
+        if self.circular or not sum(self.pads):
+            return padded
+        length, width = padded.shape[axes[1]], distance.shape[axes[1]]
+        q1, q2 = self._padded(q1, axes[0]), self._padded(q2, axes[1])
+        for at, size in ((0, self.pads[0]), (self.pads[0] + width, length - self.pads[0] - width)):
+            padded.narrow(axes[1], at, size).copy_(q1.expand_as(padded.narrow(axes[1], at, size)))
+            padded.narrow(axes[0], at, size).copy_(q2.expand_as(padded.narrow(axes[0], at, size)))
+        return padded
+
+    def total(self, values: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """Sum over the window of values that are padded already."""
         length = values.shape[axes[0]] - self.size + 1
         total = self._shifted(values, axes, 0, length)
         if self.size == 1:
