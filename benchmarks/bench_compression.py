@@ -34,7 +34,7 @@ def descent(rounds: int) -> None:
             found["slow"] = gradient_descent(objective, starts, step=STEP, iterations=ITERATIONS)
 
         def fast(starts=starts, found=found) -> None:
-            found["fast"] = lbfgs(objective, starts, tolerance=1e-7)
+            found["fast"] = lbfgs(objective, starts, tolerance=3e-8)
 
         seconds = interleaved({"slow": slow, "fast": fast}, rounds)
         at, quick = (iterations_to(error(found[name], M), DIGITS) for name in ("slow", "fast"))

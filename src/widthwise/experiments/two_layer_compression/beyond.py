@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from widthwise.compression import (
 )
 from widthwise.compression.linalg import pseudo_solve
 from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.parts import in_parts
 from widthwise.experiments.robust_pruning.common import at, canvas
 from widthwise.experiments.two_layer_compression.common import COLOURS, generator, random_target, unit
 
@@ -49,23 +51,35 @@ def configurations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Out
     starts, iterations = at(scale, 8, 1024, 4096), at(scale, 60, 100, 500)
     cases = [("relu", d, M) for d, sizes in plan.items() for M in sizes]
     cases += [(name, 3, M) for name in at(scale, (), _OTHERS, _OTHERS) for M in range(5, 11)]
-    rows: list[Row] = []
-    pictures: dict[int, Tensor] = {}
-    for name, d, M in cases:
-        count = max(8, starts // 4 ** (d - 2)) if name == "relu" else 64  # the fewer dimensions, the more dead ends
-        found = lbfgs(
-            limit_energy(name),
-            unit(count, M, d, source=generator(seed + 100 * d + M)),
-            iterations=iterations,
-            tolerance=1e-8,
-        )
-        if d == 2:
-            pictures[M] = found.best
-        hits = found.values[-1] < found.value * (1 - _SAME)
-        row = {"activation": name, "d": d, "M": M, "R": -found.value, "starts": count, "hits": int(hits.sum())}
-        rows.append(row | _describe(found.best, name))
+    searches = [
+        _Search(name, d, M, max(8, starts // 4 ** (d - 2)) if name == "relu" else 64, iterations, seed + 100 * d + M)
+        for name, d, M in cases  # the fewer dimensions, the more dead ends
+    ]
+    found = in_parts("configurations", searches, _search)
+    rows: list[Row] = [one["row"] for one in found]
+    pictures = {one["row"]["M"]: torch.tensor(one["points"]) for one in found if one["row"]["d"] == 2}
     settings = {"iterations": iterations, "seed": seed}
     return Outcome("configurations", scale, settings, rows, _draw(rows, pictures), _notes(rows))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One search for the best vectors, and all that what it finds depends on."""
+
+    activation: str
+    d: int
+    M: int
+    starts: int
+    iterations: int
+    seed: int
+
+
+def _search(wanted: _Search) -> dict[str, Any]:
+    start = unit(wanted.starts, wanted.M, wanted.d, source=generator(wanted.seed))
+    found = lbfgs(limit_energy(wanted.activation), start, iterations=wanted.iterations, tolerance=1e-8)
+    row: dict[str, Any] = {"activation": wanted.activation, "d": wanted.d, "M": wanted.M, "R": -found.value}
+    row |= {"starts": wanted.starts, "hits": int((found.values[-1] < found.value * (1 - _SAME)).sum())}
+    return {"row": row | _describe(found.best, wanted.activation), "points": found.best.tolist()}
 
 
 def _describe(V: Tensor, activation: str) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _settings(d: int, starts: int, iterations: int, seed: int) -> dict[str, Any]
 def _run(kind: str, M: int, d: int, starts: int, iterations: int, seed: int) -> tuple[Descent, float]:
     objective, start = limit_energy("relu"), unit(starts, M, d, source=generator(seed))
     if kind == "fast":
-        return timed(lambda: lbfgs(objective, start, tolerance=1e-7))
+        return timed(lambda: lbfgs(objective, start, tolerance=3e-8))
     return timed(lambda: gradient_descent(objective, start, step=STEP, iterations=iterations))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from widthwise.compression import (
 )
 from widthwise.compression.linalg import pseudo_solve
 from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.parts import in_parts
 from widthwise.experiments.robust_pruning.common import at, canvas
 from widthwise.experiments.two_layer_compression.common import COLOURS, generator, random_target, unit
 
@@ -32,6 +34,18 @@ __all__ = ["decay", "orientation"]
 _M = 8
 _MU = 1.0  # of the coefficients' distribution
 _G0 = 1 / (2 * math.pi)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One random target, how many directions, steps of the descent: all that an experiment's numbers depend on."""
+
+    experiment: str
+    N: int
+    d: int
+    M: int
+    seed: int
+    iterations: int
 
 
 def decay(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
@@ -54,7 +68,7 @@ def decay(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     slopes: dict[tuple[str, str], tuple[float, float]] = {}
     for varied, pairs in (("N", [(N, wide) for N in sizes]), ("d", [(many, d) for d in dimensions])):
         seeds = range(seed, seed + draws[varied])
-        found = [[_gaps(random_target(N, d, s), s) for s in seeds] for N, d in pairs]
+        found = [in_parts("targets", [_Draw("decay", N, d, _M, s, 15) for s in seeds], _gaps) for N, d in pairs]
         rows += [{"varied": varied, "N": N, "d": d} | _mean(gaps) for (N, d), gaps in zip(pairs, found, strict=True)]
         for key in _NAMES:
             values = np.array([[gap[key] for gap in gaps] for gaps in found])
@@ -75,20 +89,20 @@ _NAMES = {
 }
 
 
-def _gaps(target: Target, seed: int) -> dict[str, float]:
-    d = target.W.shape[1]
-    source = generator(1000 + seed)
+def _gaps(draw: _Draw) -> dict[str, float]:
+    d, target = draw.d, random_target(draw.N, draw.d, draw.seed)
+    source = generator(1000 + draw.seed)
     directions = unit(_M, d, source=source)
     frame = simplex_etf(_M, _M - 1) @ random_frames(1, _M - 1, d, generator=source)[0]
     return {
-        "sphere": _largest(target),
+        "sphere": _largest(target, draw.iterations),
         "random": _gap(target, directions, _G0),
         "simplex": _gap(target, frame, _G0),
         "corrected": _gap(target, frame, _sphere_mean(d)),
     }
 
 
-def _largest(target: Target) -> float:
+def _largest(target: Target, iterations: int) -> float:
     """The largest abs(s(v) - mu_a g(0)) over the sphere, by descent from the ends of the linear part."""
     w = (target.a * target.W).mean(0)
     ends = (torch.stack([w, -w]) / w.norm()).unsqueeze(1)
@@ -98,7 +112,7 @@ def _largest(target: Target) -> float:
         def objective(V: Tensor, sign: int = sign) -> tuple[Tensor, None]:
             return -sign * target.correlation(V).flatten(1).sum(1), None
 
-        found.append(sign * -lbfgs(objective, ends, iterations=15, tolerance=1e-7).value)
+        found.append(sign * -lbfgs(objective, ends, iterations=iterations, tolerance=1e-7).value)
     return max(abs(s - _MU * _G0) for s in found)
 
 
@@ -143,8 +157,8 @@ def orientation(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcom
     rows: list[Row] = []
     for N, d, M in itertools.product(sizes, dimensions, counts):
         if d + 1 >= M:
-            found = [_losses(random_target(N, d, s), M, s, iterations) for s in range(seed, seed + draws)]
-            rows.append({"N": N, "d": d, "M": M} | _mean(found))
+            cases = [_Draw("orientation", N, d, M, s, iterations) for s in range(seed, seed + draws)]
+            rows.append({"N": N, "d": d, "M": M} | _mean(in_parts("targets", cases, _losses)))
     ratios = [row["turned"] / row["optimum"] for row in rows]
     notes = [
         f"the best-turned simplex loses {min(ratios):.3f} to {max(ratios):.3f} times the optimum, "
@@ -158,12 +172,15 @@ def orientation(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcom
     return Outcome("orientation", scale, {"draws": draws, "seed": seed}, rows, _draw_orientation(rows), notes)
 
 
-def _losses(target: Target, M: int, seed: int, iterations: int) -> dict[str, float]:
-    source, d = generator(2000 + seed), target.W.shape[1]
+def _losses(draw: _Draw) -> dict[str, float]:
+    M, d, target = draw.M, draw.d, random_target(draw.N, draw.d, draw.seed)
+    source = generator(2000 + draw.seed)
     random = unit(8, M, d, source=source)
     simplices = simplex_etf(M, d) @ random_frames(32, d, d, generator=source)
     turned = best_orientation(target, M, restarts=4, generator=source)
-    descent = lbfgs(full_objective(target), torch.cat([turned[None], random]), iterations=iterations, tolerance=1e-7)
+    descent = lbfgs(
+        full_objective(target), torch.cat([turned[None], random]), iterations=draw.iterations, tolerance=1e-7
+    )
     ends = descent.values[-1, 1:]
     V = descent.best
     b = target.coefficients(V)
