@@ -2,6 +2,7 @@
 
 from widthwise.infinite.ensemble import Ensemble
 from widthwise.infinite.layers import Dense, Layer, LayerNorm, Nonlinear, Residual
+from widthwise.infinite.module import from_module
 from widthwise.infinite.network import MLP, Kernels, Network, serial
 from widthwise.infinite.spatial import AvgPool, Conv, Flatten, GlobalAvgPool
 
@@ -19,5 +20,6 @@ __all__ = [
     "Network",
     "Nonlinear",
     "Residual",
+    "from_module",
     "serial",
 ]

@@ -18,7 +18,7 @@ from widthwise.infinite.state import Pair, Trace
 if TYPE_CHECKING:
     from widthwise.infinite.network import Network
 
-__all__ = ["Task", "Tile", "check_inputs", "diagonal", "gram", "parts", "put"]
+__all__ = ["Task", "Tile", "check_pair", "diagonal", "gram", "parts", "put"]
 
 CACHED = 1 << 16
 """Numbers of a tile on a CPU: a few such arrays fit the second-level cache."""
@@ -109,9 +109,7 @@ class Task:
 
 def gram(network: Network, x1: Tensor, x2: Tensor | None, *, nngp: bool, ntk: bool) -> tuple[Tensor, ...]:
     """Return the wanted kernels of two sets of inputs, or of one with itself."""
-    check_inputs("x1", x1)
-    if x2 is not None:
-        _check_match(x1, check_inputs("x2", x2))
+    check_pair(x1, x2)
     if torch.is_grad_enabled() and (x1.requires_grad or (x2 is not None and x2.requires_grad)):
         return _differentiable(Task.of(network, x1, x2, nngp=nngp, ntk=ntk))
     with torch.no_grad():
@@ -144,7 +142,7 @@ def parts(tile: Tile) -> tuple[Tensor, ...]:
 
 def diagonal(network: Network, x: Tensor, *, ntk: bool = True) -> tuple[Tensor, ...]:
     """Return the NNGP and, if wanted, the NTK of each input with itself, ``(n,)``."""
-    start = _start(network, check_inputs("x", x))
+    start = _start(network, _check_inputs("x", x))
     pieces = []
     for rows in _chunks(start):
         some = start[rows]
@@ -156,7 +154,7 @@ def diagonal(network: Network, x: Tensor, *, ntk: bool = True) -> tuple[Tensor, 
     return tuple(torch.cat(kernel) for kernel in zip(*pieces, strict=True))
 
 
-def check_inputs(name: str, x: Tensor) -> Tensor:
+def _check_inputs(name: str, x: Tensor) -> Tensor:
     """Return ``x`` if it is a batch of vectors or of images with one or two spatial axes.
 
     Raises:
@@ -174,7 +172,17 @@ def check_inputs(name: str, x: Tensor) -> Tensor:
     return check_finite(name, x)
 
 
-def _check_match(x1: Tensor, x2: Tensor) -> None:
+def check_pair(x1: Tensor, x2: Tensor | None) -> None:
+    """Check two batches of inputs, of which the second may be absent, and that they match.
+
+    Raises:
+        InputTypeError: as :meth:`Network.kernels`.
+        InputError: likewise, or if their shapes, dtypes or devices differ.
+    """
+    _check_inputs("x1", x1)
+    if x2 is None:
+        return
+    _check_inputs("x2", x2)
     for what, got, allowed in (
         ("shape", tuple(x2.shape[1:]), tuple(x1.shape[1:])),
         ("dtype", x2.dtype, x1.dtype),

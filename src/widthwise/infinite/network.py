@@ -2,6 +2,8 @@ r"""Networks as compositions of layers, and their kernels of data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
@@ -106,6 +108,62 @@ class Network(Layer):
 
         nngp, ntk = diagonal(self, x)
         return Kernels(nngp, ntk)
+
+    def blocks(
+        self, x1: Tensor, x2: Tensor | None = None, *, kernel: str = "ntk", rows: int | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Some rows of a Gram matrix at a time, for matrices larger than memory.
+
+        Args:
+            x1: inputs.
+            x2: further inputs; by default ``x1``.
+            kernel: ``"ntk"`` or ``"nngp"``.
+            rows: how many at a time; by default 64 MiB of them.
+
+        Yields:
+            Which rows, and the rows ``(rows, n2)``.
+
+        Raises:
+            InputError: as :meth:`kernels`, except that the result may be of any size.
+
+        Example:
+            >>> import torch
+            >>> x = torch.eye(3)
+            >>> [(rows.start, tuple(block.shape)) for rows, block in MLP(1).blocks(x, rows=2)]
+            [(0, (2, 3)), (2, (1, 3))]
+        """
+        from widthwise.infinite.stream import blocks
+
+        return blocks(self, x1, x2, kernel, rows)
+
+    def save(
+        self,
+        path: str | Path,
+        x1: Tensor,
+        x2: Tensor | None = None,
+        *,
+        kernel: str = "ntk",
+        watch: Callable[[float, float, str], None] | None = None,
+    ) -> Path:
+        """Write a Gram matrix to an .npy file without holding it in memory.
+
+        Without ``x2`` only one half is computed, and written twice. The file appears when it is complete. Read it with
+        ``numpy.load(path, mmap_mode="r")``.
+
+        Args:
+            path: a name that ends in .npy.
+            x1: inputs.
+            x2: further inputs; by default ``x1``.
+            kernel: ``"ntk"`` or ``"nngp"``.
+            watch: called now and then with what is done, of how much, and where it stands.
+
+        Raises:
+            InputError: as :meth:`blocks`, or if the name ends otherwise.
+            OSError: if the file cannot be written.
+        """
+        from widthwise.infinite.stream import save
+
+        return save(self, path, x1, x2, kernel, watch)
 
 
 def serial(*layers: Layer | ActivationLike) -> Network:

@@ -11,6 +11,7 @@ from widthwise.infinite import (
     LayerNorm,
     Network,
     Residual,
+    from_module,
     serial,
 )
 from widthwise.kernels.arccosine import arc_cosine
@@ -54,6 +55,7 @@ __all__ = [
     "empirical_nngp",
     "empirical_ntk",
     "extreme_eigenvalues",
+    "from_module",
     "measured_distance",
     "measured_distance_deep",
     "prepare_rows",
