@@ -9,15 +9,17 @@ from collections.abc import Callable, Mapping
 from widthwise.environment import machine
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each contender in each round, one warm-up round not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(rounds + 1):
         for name, run in contenders.items():
-            began = time.perf_counter()
+            began = clock()
             run()
             if i:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return seconds
 
 
