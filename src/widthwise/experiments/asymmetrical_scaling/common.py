@@ -68,6 +68,7 @@ class Part:
     seed: int
 
 
+_NAMED = 6
 Measured = Mapping[str, list[float]]
 
 
@@ -155,6 +156,9 @@ def draw_bands(
             bound = [row["mean"] for row in _line(rows, setting, axis, theory)]
             panel.plot(places, bound, ":", color=setting.colour, linewidth=1.2)
     panel.set_xscale("log")
+    if len(places) <= _NAMED:  # so few that each can be named
+        panel.set_xticks(places, [f"{place:g}" for place in places])
+        panel.minorticks_off()
 
 
 def _line(rows: Sequence[Row], setting: Setting, axis: str, quantity: str) -> list[Row]:
