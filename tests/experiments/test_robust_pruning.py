@@ -72,15 +72,23 @@ def test_the_measured_rule_alone_holds_the_signal_under_every_mask():
 
 def test_figure_2_counts_every_layer():
     rows = fig2().rows
-    assert [row["method"] for row in rows] == ["SNIP", "GraSP", "SynFlow", "SBP-SR"]
+    of = {(row["network"], row["method"], row["sparsity"]): row for row in rows}
+    assert [method for network, method, s in of if (network, s) == ("ReLU", 0.98)] == [
+        "SNIP",
+        "GraSP",
+        "SynFlow",
+        "SBP-SR",
+    ]
     with torch.device("meta"):
         sizes = [p.numel() for p in prunable(models.resnet20(10, 1, 0.25)).values()]
     for row in rows:
-        assert sum(share * size for share, size in zip(row["kept"], sizes, strict=True)) == pytest.approx(
-            sum(sizes) / 10, abs=1
-        )
-        assert row["kept"].count(0) == row["dead_layers"]
+        kept = sum(share * size for share, size in zip(row["kept"], sizes, strict=True))
+        assert kept == pytest.approx(sum(sizes) * (1 - row["sparsity"]), abs=1)
+        assert row["kept"].count(0) == row["dead_least"] == row["dead_most"]
         assert (row["critical_sparsity"] is None) is (row["method"] == "SynFlow")
+        if row["critical_sparsity"] is not None:
+            assert (row["dead_most"] > 0) is (row["sparsity"] >= row["critical_sparsity"])
+    assert of["tanh", "SNIP", 0.98]["cut"] > of["tanh", "SBP-SR", 0.98]["cut"]
 
 
 @pytest.mark.parametrize(("experiment", "cases"), [(fig3, 6), (table4, 3), (table2, 7)])

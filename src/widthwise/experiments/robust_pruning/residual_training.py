@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ from torch.nn import functional
 from widthwise import models
 from widthwise.data import Splits, examples_per_class
 from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.parts import in_parts
 from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out, thin
 from widthwise.pruning import dead_layers, prune
 from widthwise.report.style import LIGHT
@@ -29,9 +33,29 @@ _METHODS = {
     "SynFlow": ("synflow", False),
     "SBP-SR": ("snip", True),
 }
+_SPARSITIES, _ALL_SPARSITIES = (0.9, 0.98, 0.995), (0.9, 0.95, 0.98, 0.995, 0.999)
+_BATCH = 128
 
 
-def table2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+@dataclass(frozen=True)
+class _Case:
+    """One run; everything its accuracy depends on."""
+
+    depth: int
+    sparsity: float
+    method: str
+    seed: int
+    width: float
+    epochs: int
+    examples: int
+    per_class: int
+    rounds: int
+    shift: int
+    image: tuple[int, ...]
+    data: str
+
+
+def table2(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | None = None) -> Outcome:
     """Test accuracy of residual networks pruned at initialization by seven methods; SBP-SR is SNIP on a stable network.
 
     SGD with momentum 0.9, weight decay 5e-4, rate 0.1 divided by ten at a half and at three quarters of the epochs. At
@@ -42,40 +66,44 @@ def table2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
             halved filters, images of 16 x 16, few of them and few epochs.
         data: CIFAR-10 by default.
         seed: of the first run.
+        seeds: number of runs.
     """
     splits = _shrunk(load(scale, data, "cifar10"), at(scale, 1, 2, 1))
-    depths, width = at(scale, (20,), (32,), (32, 50, 104)), at(scale, 0.25, 0.5, 2.0)
-    sparsities, seeds = at(scale, (0.5,), (0.9, 0.98, 0.995), (0.9, 0.95, 0.98, 0.995, 0.999)), at(scale, 1, 2, 3)
-    epochs, examples = at(scale, 1, 10, 160), at(scale, 200, 4000, 50_000)
-    rows: list[Row] = []
-    for depth in depths:
-        for run in range(seed, seed + seeds):
-            train = thin(splits.train, examples, run)
-            for sparsity in sparsities:
-                for name, (score, stable) in _METHODS.items():
-                    torch.manual_seed(run)
-                    build = getattr(models, f"resnet{depth}")
-                    model = build(splits.n_outputs, train[0].shape[1], width, stable=stable)
-                    batch = examples_per_class(*train, at(scale, 2, 10, 10), run)
-                    rounds = at(scale, 3, 100, 100) if score == "synflow" else 1
-                    loss = functional.cross_entropy
-                    mask = prune(model, sparsity, score, batch, loss, rounds=rounds, seed=run, on_collapse="allow")
-                    _train(model, train, epochs, run, shift=at(scale, 0, 0, 4))
-                    rows.append(
-                        {"depth": depth, "sparsity": sparsity, "method": name, "seed": run}
-                        | {"dead_layers": len(dead_layers(mask)), "test_accuracy": _accuracy(model, splits.test)}
-                    )
-    settings: dict[str, Any] = {
-        "width": width,
-        "epochs": epochs,
-        "examples": len(train[0]),
-        "image": tuple(train[0].shape[1:]),
-    }
-    settings |= {"data": splits.name, "batch": _BATCH, "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
+    last = seed + (at(scale, 1, 2, 3) if seeds is None else seeds)
+    case = partial(
+        _Case,
+        width=at(scale, 0.25, 0.5, 2.0),
+        epochs=at(scale, 1, 6, 160),
+        examples=min(at(scale, 200, 2000, 50_000), len(splits.train[0])),
+        per_class=at(scale, 2, 10, 10),
+        rounds=at(scale, 3, 100, 100),
+        shift=at(scale, 0, 0, 4),
+        image=tuple(splits.train[0].shape[1:]),
+        data=splits.name,
+    )
+    depths, sparsities = at(scale, (20,), (32,), (32, 50, 104)), at(scale, (0.5,), _SPARSITIES, _ALL_SPARSITIES)
+    cases = [
+        case(depth, sparsity, method, run)
+        for depth, run, sparsity, method in product(depths, range(seed, last), sparsities, _METHODS)
+    ]
+    found = in_parts("networks", cases, partial(_trained, splits=splits))
+    keys = ("depth", "sparsity", "method", "seed")
+    rows: list[Row] = [{key: getattr(one, key) for key in keys} | got for one, got in zip(cases, found, strict=True)]
+    settings = {key: value for key, value in vars(cases[0]).items() if key not in keys}
+    settings |= {"batch": _BATCH, "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "seeds": last - seed}
     return Outcome("table2", scale, settings, rows, _draw(rows), _verdicts(rows))
 
 
-_BATCH = 128
+def _trained(case: _Case, splits: Splits) -> Row:
+    """Prune one network, train it, test it."""
+    score, stable = _METHODS[case.method]
+    train, loss = thin(splits.train, case.examples, case.seed), functional.cross_entropy
+    torch.manual_seed(case.seed)
+    model = getattr(models, f"resnet{case.depth}")(splits.n_outputs, case.image[0], case.width, stable=stable)
+    batch, rounds = examples_per_class(*train, case.per_class, case.seed), case.rounds if score == "synflow" else 1
+    mask = prune(model, case.sparsity, score, batch, loss, rounds=rounds, seed=case.seed, on_collapse="allow")
+    _train(model, train, case.epochs, case.seed, case.shift)
+    return {"dead_layers": len(dead_layers(mask)), "test_accuracy": _accuracy(model, splits.test)}
 
 
 def _train(model: nn.Module, data: tuple[Tensor, Tensor], epochs: int, seed: int, shift: int) -> None:

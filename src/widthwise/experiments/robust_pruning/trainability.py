@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from widthwise.data import Splits, examples_per_class
 from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.parts import in_parts
 from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out
 from widthwise.init import gaussian_
 from widthwise.meanfield import edge_of_chaos
@@ -45,11 +47,28 @@ def _schemes(activation: str, sigma_b: float) -> tuple[_Scheme, ...]:
     )
 
 
+@dataclass(frozen=True)
+class _Case:
+    """Networks of one depth; everything their accuracies depend on."""
+
+    network: str
+    depth: int
+    activation: str
+    sigma_b: float
+    sparsities: tuple[float, ...]
+    width: int
+    stride: int
+    steps: int
+    config: TrainConfig
+    seed: int
+    data: str
+
+
 def fig3(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     """Figure 3: test accuracy of tanh perceptrons pruned by SNIP, over depth and sparsity, for three schemes.
 
     Args:
-        scale: the paper's grid and its 10 000 steps at ``"paper"``; fewer steps at a larger rate at ``"small"``.
+        scale: the paper's grid and its 10 000 steps at ``"paper"``; 600 steps with momentum at ``"small"``.
         data: MNIST by default.
         seed: of weights, batches and the order of examples.
     """
@@ -68,26 +87,13 @@ def fig5(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
 
 def _perceptrons(name: str, activation: str, sigma_b: float, scale: str, data: Any, seed: int) -> Outcome:
-    splits = load(scale, data, "mnist")
-    depths = at(scale, (2, 4), (2, 20, 60, 100), (2, 20, 40, 60, 80, 100))
     sparsities = at(scale, (0.5,), (0.1, 0.5, 0.9), tuple(i / 10 for i in range(1, 10)))
-    width, steps = at(scale, 16, 100, 100), at(scale, 20, 4000, 10_000)
-    config = TrainConfig(epochs=1, batch_size=100, lr=at(scale, 0.1, 0.01, 0.001))
-    rows: list[Row] = []
-    for depth in depths:
-        build = partial(
-            mlp, splits.train[0][0].numel(), splits.n_outputs, width=width, depth=depth - 1, activation=activation
-        )
-        rows += _trained(build, _schemes(activation, sigma_b), sparsities, splits, config, steps, seed, depth)
-    settings: dict[str, Any] = {
-        "activation": activation,
-        "width": width,
-        "steps": steps,
-        "lr": config.lr,
-        "batch": config.batch_size,
-    }
-    settings |= {"method": "SNIP", "data": splits.name, "seed": seed}
-    return Outcome(name, scale, settings, rows, _draw_grid(rows))
+    width, steps = at(scale, 16, 100, 100), at(scale, 20, 600, 10_000)
+    depths = at(scale, (2, 4), (2, 20, 60, 100), (2, 20, 40, 60, 80, 100))
+    case = partial(
+        _Case, "perceptron", activation=activation, sigma_b=sigma_b, sparsities=sparsities, width=width, stride=1
+    )
+    return _outcome(name, scale, data, [partial(case, depth, steps=steps, seed=seed) for depth in depths], _draw_grid)
 
 
 def table4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
@@ -98,50 +104,47 @@ def table4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
         data: MNIST by default.
         seed: of weights, batches and the order of examples.
     """
+    channels, stride = at(scale, 4, 8, 32), at(scale, 2, 4, 1)
+    depths, steps = at(scale, (3,), (10, 50, 100), (10, 50, 100)), at(scale, 5, 400, 10_000)
+    case = partial(
+        _Case, "vanilla CNN", activation="tanh", sigma_b=0.0, sparsities=(0.5,), width=channels, stride=stride
+    )
+    cases = [partial(case, depth, steps=steps, seed=seed) for depth in depths]
+    return _outcome("table4", scale, data, cases, _draw_bars)
+
+
+def _outcome(
+    name: str, scale: str, data: Any, cases: Sequence[Callable[..., _Case]], draw: Callable[[list[Row]], Figure]
+) -> Outcome:
+    """Train the networks of every depth."""
     splits = load(scale, data, "mnist")
-    depths, steps = at(scale, (3,), (10, 50, 100), (10, 50, 100)), at(scale, 5, 600, 10_000)
-    channels, stride = at(scale, 4, 16, 32), at(scale, 2, 4, 1)
-    config = TrainConfig(epochs=1, batch_size=100, lr=at(scale, 0.1, 0.01, 0.001))
-    rows: list[Row] = []
-    for depth in depths:
-        build = partial(
-            vanilla_cnn,
-            splits.n_outputs,
-            splits.train[0].shape[1],
-            splits.train[0].shape[2],
-            channels=channels,
-            depth=depth,
-            stride=stride,
-            activation="tanh",
-        )
-        rows += _trained(build, _schemes("tanh", 0.0), (0.5,), splits, config, steps, seed, depth)
-    settings: dict[str, Any] = {
-        "activation": "tanh",
-        "channels": channels,
-        "stride": stride,
-        "steps": steps,
-        "lr": config.lr,
-    }
-    settings |= {"batch": config.batch_size, "method": "SNIP", "data": splits.name, "seed": seed}
-    return Outcome("table4", scale, settings, rows, _draw_bars(rows))
+    config = TrainConfig(
+        epochs=1,
+        batch_size=at(scale, 50, 50, 100),
+        lr=at(scale, 0.01, 0.001, 0.001),
+        momentum=at(scale, 0.9, 0.9, 0.0),
+    )
+    known = [case(config=config, data=splits.name) for case in cases]
+    rows = [row for found in in_parts("depths", known, partial(_trained, splits=splits)) for row in found["rows"]]
+    settings = {key: value for key, value in asdict(known[0]).items() if key not in ("depth", "sparsities")}
+    return Outcome(name, scale, settings | {"method": "SNIP"}, rows, draw(rows))
 
 
-def _trained(
-    build: Callable[[], nn.Module],
-    schemes: Sequence[_Scheme],
-    sparsities: Sequence[float],
-    splits: Splits,
-    config: TrainConfig,
-    steps: int,
-    seed: int,
-    depth: int,
-) -> list[Row]:
+def _network(case: _Case, splits: Splits) -> nn.Module:
+    example, outputs = splits.train[0][0], splits.n_outputs
+    if case.network == "perceptron":
+        return mlp(example.numel(), outputs, width=case.width, depth=case.depth - 1, activation=case.activation)
+    channels, side = example.shape[:2]
+    return vanilla_cnn(outputs, channels, side, case.width, case.depth, case.stride, case.activation)
+
+
+def _trained(case: _Case, splits: Splits) -> dict[str, Any]:
     """Initialise, prune and train one network for each scheme and sparsity, all as one family."""
-    cases = [(scheme, sparsity) for scheme in schemes for sparsity in sparsities]
-    batch = examples_per_class(*splits.train, 10, seed)
+    runs = list(product(_schemes(case.activation, case.sigma_b), case.sparsities))
+    batch = examples_per_class(*splits.train, 10, case.seed)
     networks, pruned, dead = [], [], []
-    for scheme, sparsity in cases:
-        model = gaussian_(build(), scheme.sigma_w, scheme.sigma_b, generator=seeded(seed))
+    for scheme, sparsity in runs:
+        model = gaussian_(_network(case, splits), scheme.sigma_w, scheme.sigma_b, generator=seeded(case.seed))
         mask = prune(model, sparsity, "snip", batch, functional.cross_entropy, on_collapse="allow")
         dead.append(len(dead_layers(mask)))
         if scheme.rescaled:
@@ -149,13 +152,14 @@ def _trained(
         networks.append(model)
         pruned.append({name: ~alive for name, alive in mask.items()})
     family, objective = Family(networks, pruned), objective_for(splits.task)
-    for part in _parts(splits.train, steps * config.batch_size, seed):
-        train(family, part, config, objective, seeds=[seed] * len(family))
+    for part in _parts(splits.train, case.steps * case.config.batch_size, case.seed):
+        train(family, part, case.config, objective, seeds=[case.seed] * len(family))
     accuracy = evaluate(family, splits.test, objective).tolist()
-    return [
-        {"depth": depth, "sparsity": sparsity, "scheme": scheme.name, "dead_layers": lost, "test_accuracy": result}
-        for (scheme, sparsity), lost, result in zip(cases, dead, accuracy, strict=True)
+    rows = [
+        {"depth": case.depth, "sparsity": sparsity, "scheme": scheme.name, "dead_layers": lost, "test_accuracy": result}
+        for (scheme, sparsity), lost, result in zip(runs, dead, accuracy, strict=True)
     ]
+    return {"rows": rows}
 
 
 def _parts(pair: tuple[Tensor, Tensor], examples: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
