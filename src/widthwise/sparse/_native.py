@@ -127,6 +127,61 @@ def _pack(like, a):
 
 
 @njit
+def _images(like, a):
+    """Cuts the channels of a batch of pictures into zero-padded images, see :mod:`widthwise.sparse._images`.
+
+    Line ``j`` of an image is the picture's line ``line_of[phase, j]``, or zero where that is negative; of its columns
+    the ``count`` from ``start`` on are the picture's from ``origin`` on, ``spans[phase] = start, count, origin``.
+    """
+    source, by_example, by_channel, by_line, by_column = alike(like, a[1]), a[2], a[3], a[4], a[5]
+    batch, channels, target, pitch, plane = a[6], a[7], alike(like, a[8]), a[9], a[10]
+    lines, phases, across, line_of, spans = a[11], a[12], a[13], _i64(a[14]), _i64(a[15])
+    gate, gated, gate_plane, gate_pitch, step = alike(like, a[16]), a[16] != 0, a[17], a[18], a[19]
+    channel = claim(a)
+    while channel < channels:
+        for image in range(phases * across):
+            phase, start = image // across, batch * spans[3 * (image % across)]
+            count, origin = spans[3 * (image % across) + 1], spans[3 * (image % across) + 2]
+            into = shifted(target, (channel * phases * across + image) * plane)
+            for j in range(lines):
+                line, write = line_of[phase * lines + j], shifted(into, j * pitch)
+                filled = batch * count if line >= 0 else 0
+                for e in range(start if filled else 0):
+                    write[e] = 0
+                for e in range(start + filled if filled else 0, pitch):
+                    write[e] = 0
+                if filled:
+                    read = shifted(source, channel * by_channel + line * by_line + origin * by_column)
+                    write = shifted(write, start)
+                    _lay(read, by_example, step * by_column, write, batch, count)
+                    if gated:
+                        door = shifted(gate, channel * gate_plane + line * gate_pitch + origin * batch)
+                        for e in range(filled):
+                            write[e] = write[e] if door[e] > 0 else zero(like)
+            for e in range(lines * pitch, plane):
+                into[e] = 0
+        channel = claim(a)
+
+
+@njit
+def _lay(read, by_example, by_column, write, batch, count):
+    """``write[column * batch + example] = read[column * by_column + example * by_example]``."""
+    if (batch == 1 or by_example == 1) and by_column == batch:
+        for e in range(batch * count):
+            write[e] = read[e]
+    elif by_example == 1:
+        for column in range(count):
+            for example in range(batch):
+                write[column * batch + example] = read[column * by_column + example]
+    elif by_column == 1:
+        _turn(read, by_example, write, batch, batch, count)
+    else:
+        for column in range(count):
+            for example in range(batch):
+                write[column * batch + example] = read[column * by_column + example * by_example]
+
+
+@njit
 def _turned(like, a):
     """``target[j, i] = source[i, j]``, cut into chunks of columns."""
     source, source_pitch, height, width = alike(like, a[1]), a[2], a[3], a[4]
@@ -231,6 +286,14 @@ def pack_f32(a):
 
 def pack_f64(a):
     _pack(_f64(a[1]), a)
+
+
+def images_f32(a):
+    _images(_f32(a[1]), a)
+
+
+def images_f64(a):
+    _images(_f64(a[1]), a)
 
 
 def turn_f32(a):
