@@ -1,4 +1,8 @@
-"""Trained models on disk: safetensors with the weights, the mask and, for a built-in model, how to rebuild it."""
+"""Trained models on disk: safetensors with the weights, the mask and, for a built-in model, how to rebuild it.
+
+Of a sparse layer the file holds the values that exist, and about a byte each for where they stand
+(:mod:`widthwise.sparse.files`).
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,13 @@ from widthwise._version import __version__
 from widthwise.errors import DataError, InputError, InputTypeError, check_type
 from widthwise.masks import Mask
 from widthwise.models import Recipe, build, recipe_of
+from widthwise.sparse import files
 
 __all__ = ["about", "load", "save"]
 
 _KIND, _VERSION = "widthwise.model", 1
 _FIELDS: dict[str, type | tuple[type, ...]] = {"model": (list, type(None)), "aliases": dict, "about": dict}
-_MASK = "mask:"
+_MASK, _SPARSE = "mask:", "sparse"
 _SMALL = 4096
 
 Path = str | os.PathLike[str]
@@ -38,7 +43,8 @@ def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = N
         OSError: if the folder cannot be written or the disk is full.
     """
     check_type("model", model, nn.Module)
-    tensors, aliases = _untied(model.state_dict())
+    state, matrices = files.compact(model, model.state_dict())
+    tensors, aliases = _untied(state)
     mask = Mask.of(model)
     recipe = recipe_of(model)
     header = {
@@ -46,6 +52,7 @@ def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = N
         "model": None if recipe is None else [recipe.name, dict(recipe.arguments)],
         "aliases": aliases,
         "about": dict(about or {}),
+        **({_SPARSE: matrices} if matrices else {}),
     }
     if mask is not None:
         tensors |= {_MASK + name: torch.from_numpy(pack(alive)) for name, alive in mask.items()}
@@ -53,14 +60,14 @@ def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = N
 
 
 def load(path: Path, model: nn.Module | None = None) -> nn.Module:
-    """Read a model that :func:`save` wrote, in evaluation mode, its mask in force.
+    """Read a model that :func:`save` wrote, in evaluation mode, its mask in force, its sparse layers sparse.
 
     Args:
         path: the file.
-        model: a module of the same architecture to fill; not needed for a built-in model.
+        model: a module of the same architecture to fill, its layers dense or sparse; not needed for a built-in model.
 
     Returns:
-        ``model``, or the built-in model rebuilt.
+        ``model``, or the built-in model rebuilt; a new layer where ``model`` itself is one that becomes sparse.
 
     Raises:
         DataError: if the file is missing, damaged or of another kind.
@@ -70,10 +77,13 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
     masks = {name.removeprefix(_MASK): t for name, t in tensors.items() if name.startswith(_MASK)}
     state = {name: t for name, t in tensors.items() if not name.startswith(_MASK)}
     state |= {alias: state[name] for alias, name in header["aliases"].items() if name in state}
+    matrices = files.checked_shapes(path, header.get(_SPARSE, {}), state)
     if model is None:
-        model = _rebuilt(path, header["model"], state)
-    _check_fits(path, state, check_type("model", model, nn.Module))
+        model = _rebuilt(path, header["model"], state, matrices)
+    _check_fits(path, state, matrices, check_type("model", model, nn.Module))
+    state = files.expand(path, state, matrices)
     Mask.remove(model)
+    model = files.sparsified(model, state, matrices)
     model.load_state_dict(state)
     if masks:
         shapes = {name: list(state[name].shape) for name in masks if name in state}
@@ -109,7 +119,7 @@ def _untied(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, s
     return tensors, aliases
 
 
-def _rebuilt(path: Path, recipe: Any, state: Mapping[str, Tensor]) -> nn.Module:
+def _rebuilt(path: Path, recipe: Any, state: Mapping[str, Tensor], matrices: Mapping[str, files.Shape]) -> nn.Module:
     """The built-in model of a recipe; its shapes are checked before any memory is taken."""
     if recipe is None:
         raise InputError(
@@ -117,9 +127,9 @@ def _rebuilt(path: Path, recipe: Any, state: Mapping[str, Tensor]) -> nn.Module:
         )
     try:
         name, arguments = recipe
-        _check_modest(arguments, sum(t.numel() for t in state.values()))
+        _check_modest(arguments, sum(t.numel() for t in state.values()) + sum(map(sum, matrices.values())))
         with torch.device("meta"):
-            _check_fits(path, state, build(Recipe(name, arguments)))
+            _check_fits(path, state, matrices, build(Recipe(name, arguments)))
         return build(Recipe(name, arguments))
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise DataError(f"{os.fspath(path)}: cannot rebuild the model {recipe!r:.200} ({error})") from error
@@ -132,9 +142,9 @@ def _check_modest(arguments: Mapping[str, Any], numbers: int) -> None:
             raise InputError(f"{key}: got {value}, allowed is at most the {numbers} numbers in the file")
 
 
-def _check_fits(path: Path, state: Mapping[str, Tensor], model: nn.Module) -> None:
-    mine = {name: tuple(t.shape) for name, t in model.state_dict().items()}
-    theirs = {name: tuple(t.shape) for name, t in state.items()}
+def _check_fits(path: Path, state: Mapping[str, Tensor], matrices: Mapping[str, files.Shape], model: nn.Module) -> None:
+    mine = files.outline(model.state_dict(), files.matrices_of(model, matrices))
+    theirs = files.outline(state, matrices)
     for name in [*mine, *theirs]:
         if mine.get(name) != theirs.get(name):
             raise InputError(
