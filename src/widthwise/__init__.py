@@ -25,9 +25,10 @@ from widthwise.widening import widen
 from widthwise.width import best_width
 
 if TYPE_CHECKING:
-    from widthwise import flow, nodes, report
+    from widthwise import flow, linearized, nodes, report
     from widthwise.flow import NodeScaledRegressor
     from widthwise.infinite.estimators import InfiniteWidthClassifier, InfiniteWidthRegressor
+    from widthwise.linearized import LinearizedDifferenceRegressor, linearize
 
 __all__ = [
     "CollapseError",
@@ -38,6 +39,7 @@ __all__ = [
     "InfiniteWidthRegressor",
     "InputError",
     "InputTypeError",
+    "LinearizedDifferenceRegressor",
     "Mask",
     "NodeScaledRegressor",
     "TrainConfig",
@@ -54,6 +56,8 @@ __all__ = [
     "flow",
     "init",
     "kernels",
+    "linearize",
+    "linearized",
     "load",
     "meanfield",
     "models",
@@ -71,11 +75,13 @@ __all__ = [
     "widen",
 ]
 
-_LAZY = ("flow", "nodes", "report")  # rooms that need heavy libraries, imported when first asked for
+_LAZY = ("flow", "linearized", "nodes", "report")  # rooms that need heavy libraries, imported when first asked for
 _LAZY_NAMES = {  # what comes from them
     "InfiniteWidthClassifier": "infinite.estimators",
     "InfiniteWidthRegressor": "infinite.estimators",
+    "LinearizedDifferenceRegressor": "linearized",
     "NodeScaledRegressor": "flow",
+    "linearize": "linearized",
 }
 
 

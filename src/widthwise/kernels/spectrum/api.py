@@ -147,8 +147,8 @@ class _Run:
         values, _, residuals = refine(self._apply, self._solve, vectors, tolerance)
         if float(values[0]) <= _SINGULAR * self.kernel.diagonal:
             raise InputError(
-                f"x: the smallest eigenvalue of its kernel is {float(values[0]):.3g}, zero to rounding; allowed are rows "
-                "of which no two are equal or nearly so"
+                f"x: the smallest eigenvalue of its kernel is {float(values[0]):.3g}, zero to rounding; allowed are "
+                "rows of which no two are equal or nearly so"
             )
         second = float(values[1]) if len(values) > 1 else float("inf")
         n = len(self.kernel.x)

@@ -1,0 +1,65 @@
+"""A module as a function of its parameters, at rest."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from widthwise.errors import InputError, InputTypeError, check_type
+
+__all__ = ["Frozen", "flat_name"]
+
+
+class Frozen(nn.Module):
+    """A copy of a module in evaluation mode, whose parameters never move.
+
+    Args:
+        model: any module with a parameter that requires gradients.
+
+    Attributes:
+        model: the copy.
+        trained: names of the parameters that required gradients.
+
+    Raises:
+        InputTypeError: if ``model`` is no module.
+        InputError: if none of its parameters requires gradients.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        check_type("model", model, nn.Module)
+        self.trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        if not self.trained:
+            raise InputError("model: none of its parameters requires gradients, allowed is at least one that does")
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Stay in evaluation mode: the function that is expanded must not depend on the batch, nor change."""
+        super().train(False)
+        return self
+
+    def origin(self) -> dict[str, Tensor]:
+        """The parameters that required gradients, by name."""
+        return {name: self.model.get_parameter(name) for name in self.trained}
+
+    def at(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        """The output where the parameters are ``params``."""
+        out = functional_call(self.model, params, (x,))
+        if not isinstance(out, Tensor):
+            raise InputTypeError(f"model: its output is {type(out).__name__}, allowed is one tensor")
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output of the module as it was."""
+        with torch.no_grad():
+            out: Tensor = self.model(x)
+        return out
+
+
+def flat_name(name: str) -> str:
+    """A parameter's name as a key that ``nn.ParameterDict`` takes."""
+    return name.replace(".", "/")
