@@ -12,7 +12,7 @@ from widthwise.errors import InputError, InputTypeError, check_type
 from widthwise.sparse import ops
 from widthwise.sparse.pattern import Pattern, row_pointers
 
-__all__ = ["SparseLinear", "SparseWeight"]
+__all__ = ["SparseLinear", "SparseWeight", "checked_bias"]
 
 
 class SparseWeight(nn.Module):
@@ -34,6 +34,7 @@ class SparseWeight(nn.Module):
     rows: Tensor
     row_starts: Tensor
     order: Tensor
+    phase_of: tuple[int, ...] = (0,)
 
     def __init__(self, values: Tensor, pointers: Tensor, columns: Tensor, width: int) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class SparseWeight(nn.Module):
         return places
 
     def _derive(self, pointers: Tensor, columns: Tensor) -> None:
-        pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.width)
+        pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.width, self.phase_of)
         device = pointers.device
         self.register_buffer("columns", pattern.columns.to(device))
         for name in ("starts", "rows", "row_starts", "order"):
@@ -85,8 +86,8 @@ class SparseWeight(nn.Module):
                 f"state_dict: {prefix!r} holds {tuple(values.shape)} values in {len(pointers) - 1} rows, allowed is "
                 f"as many values as columns in {self.shape[0]} rows"
             )
+        self._derive(pointers.to(self.pointers.device), columns.to(self.columns.dtype))
         self.pointers = pointers.to(self.pointers.device, copy=True)
-        self._derive(self.pointers, columns.to(self.columns.dtype))
         self.values.data = self.values.new_empty(values.shape)
 
 
@@ -115,7 +116,7 @@ class SparseLinear(SparseWeight):
         places = _places(weight, mask)
         pointers, columns = (part.to(weight.device) for part in row_pointers(places))
         super().__init__(weight.detach()[places], pointers, columns, weight.shape[1])
-        self.bias = None if bias is None else nn.Parameter(_checked_bias(bias, weight))
+        self.bias = None if bias is None else nn.Parameter(checked_bias(bias, weight))
         self.batch_last = False
         self.clip = False
 
@@ -187,7 +188,8 @@ def _places(weight: Tensor, mask: Tensor | None) -> Tensor:
     return mask.to(weight.device)
 
 
-def _checked_bias(bias: Tensor, weight: Tensor) -> Tensor:
+def checked_bias(bias: Tensor, weight: Tensor) -> Tensor:
+    """A copy of ``bias`` that fits the rows of ``weight``."""
     if bias.shape != weight.shape[:1]:
         raise InputError(f"bias: got shape {tuple(bias.shape)}, allowed is ({weight.shape[0]},)")
     return bias.detach().to(weight).clone()

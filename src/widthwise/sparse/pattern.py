@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +35,8 @@ class Pattern:
         columns: of each value, shape (nnz,), 16 bits wide where that is enough.
         starts: where the values of each row start, (rows + 1,), or those of each row in each block of columns,
             (blocks + 1, rows).
-        rows: of each value, columns first, shape (nnz,).
-        row_starts: as ``starts``, of each column.
+        rows: of each value, columns first, shape (nnz,); the tap counts too, ``row * taps + tap``.
+        row_starts: as ``starts``, of each column, or of each input and phase.
         order: which value comes at each place, columns first, shape (nnz,).
     """
 
@@ -47,27 +48,31 @@ class Pattern:
     order: Tensor
 
     @classmethod
-    def from_rows(cls, pointers: Tensor, columns: Tensor, width: int) -> Pattern:
+    def from_rows(cls, pointers: Tensor, columns: Tensor, width: int, phase_of: Sequence[int] = (0,)) -> Pattern:
         """Derive all from compressed rows.
 
         Args:
             pointers: where each row starts, and the number of values last; int64, shape (rows + 1,).
             columns: of each value, ascending within a row.
             width: number of columns.
+            phase_of: for a convolution, whose columns are the taps of one input after the other: the phase of each.
+                Columns of one input and phase then share a gradient, as a column of a plain matrix has its own.
 
         Raises:
             InputError: if these are no compressed rows: pointers that fall, a column out of range or twice in a row.
         """
         starts, across = pointers.numpy(), columns.numpy()
         _check(starts, across, width)
-        height = len(starts) - 1
-        row_of = np.repeat(np.arange(height, dtype=_numpy(index_dtype(height))), np.diff(starts))
-        order = np.argsort(across, kind="stable")
-        rows = row_of[order]
-        down = np.concatenate([[0], np.cumsum(np.bincount(across, minlength=width))]).astype(np.int64)
+        taps = len(phase_of)
+        height = (len(starts) - 1) * taps
+        entries, lines = _turned(starts, across, np.asarray(phase_of))
+        order = np.argsort(lines, kind="stable")
+        rows = entries[order].astype(_numpy(index_dtype(height)))
+        count = width // taps * (max(phase_of) + 1)
+        down = np.concatenate([[0], np.cumsum(np.bincount(lines, minlength=count))]).astype(np.int64)
         narrow = np.int32 if len(order) < 2**31 else np.int64
         return cls(
-            (height, width),
+            (len(starts) - 1, width),
             columns,
             torch.from_numpy(_in_blocks(starts, across, width)),
             torch.from_numpy(rows),
@@ -86,6 +91,16 @@ def row_pointers(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def _numpy(dtype: torch.dtype) -> Any:
     return {torch.uint16: np.uint16, torch.int32: np.int32, torch.int64: np.int64}[dtype]
+
+
+def _turned(starts: Array, across: Array, phase_of: Array) -> tuple[Array, Array]:
+    """For each value its row and tap as one number, and its input and phase as another."""
+    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    if len(phase_of) == 1:
+        return rows, across
+    inputs, taps = np.divmod(across.astype(np.int64), len(phase_of))
+    lines = inputs * (phase_of.max() + 1) + phase_of[taps]
+    return rows * len(phase_of) + taps, lines.astype(across.dtype)  # narrow numbers sort faster
 
 
 def _check(pointers: Array, columns: Array, width: int) -> None:
