@@ -270,7 +270,7 @@ def test_the_report_is_a_table():
     done = rescale(model, pruned(model, 0.5, "random"), data=batch())
     assert isinstance(done, Rescaled)
     lines = str(done).splitlines()
-    assert lines[0] == "measured rule, sigma_w = 1.41421"
+    assert lines[0] == f"measured rule, sigma_w = 1.41421, gradient x {done.gradient:.3g} from last to first layer"
     assert len(lines) == 4
     assert lines[1].startswith("  hidden1.weight: x ")
     assert "variance 2" in lines[1] or "variance 1.9" in lines[1]
@@ -367,3 +367,20 @@ def test_a_rescaled_deep_network_learns_digits_where_the_pruned_one_does_not():
     plain, trained = evaluate(family, splits.test, objective).tolist()
     assert plain < 0.25
     assert trained > 0.6
+
+
+@pytest.mark.parametrize(
+    ("activation", "sigma_b", "method", "own"),
+    [("elu", 0.2, "snip", True), ("elu", 0.2, "magnitude", False), ("relu", 0.0, "random", False)],
+)
+def test_the_measured_rule_keeps_gradients_too(activation, sigma_b, method, own):
+    model = models.mlp(50, 10, width=100, depth=50, activation=activation)
+    init.edge_of_chaos_(model, sigma_b=sigma_b, generator=torch.Generator().manual_seed(0))
+    mask = pruned(model, 0.9, method)
+    done = rescale(model, mask, data=batch(), sigma_b=sigma_b)
+    assert (done.own > 0) is own
+    assert 0.02 < done.gradient < 10
+    model.zero_grad()
+    (model(batch()[0]) * torch.randn(200, 10)).sum().backward()
+    norms = [float(weight.grad.norm()) for weight in prunable(model).values()]
+    assert 0.03 < norms[1] / norms[-2] < 30  # 0.005 for the first of these if units are scaled by all inputs alike

@@ -15,43 +15,20 @@ factor, so that the mean squared pre-activation on a batch is what it is in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from widthwise import activations
-from widthwise.activations import Activation, ActivationLike
-from widthwise.duals import second_moment
+from widthwise.activations import ActivationLike
 from widthwise.errors import InputError, check_choice, check_finite, check_number, check_type
 from widthwise.masks import Mask, prunable, unwrapped
 from widthwise.meanfield import edge_of_chaos
 from widthwise.pruning.batches import Batches, Data
-from widthwise.pruning.gradients import as_found
+from widthwise.pruning.measured import Layer, LayerScale, as_column, measure
 
 __all__ = ["LayerScale", "Rescaled", "rescale"]
-
-_Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
-_Layer = nn.Linear | _Conv
-
-
-@dataclass(frozen=True)
-class LayerScale:
-    """What the weights of one layer were multiplied by.
-
-    Attributes:
-        name: the parameter's name.
-        factors: one for each output unit or channel; 1 for a unit without a kept weight.
-        empty: number of such units.
-        variance: mean squared pre-activation of the other units on the batch, after rescaling; ``None`` by the closed
-            rule.
-    """
-
-    name: str
-    factors: Tensor
-    empty: int
-    variance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,15 +41,22 @@ class Rescaled:
         layers: in the model's order, or by the measured rule in the order of its forward pass.
         left: names of masked parameters that were left alone: neither linear nor convolutional, or not run as a
             module of its own.
+        own: how far a unit is scaled by the power of its own inputs: 0, 0.5 or 1; 0 by the closed rule.
+        gradient: norm of the gradient at the first layer's pre-activations over that at the last hidden one's, for a
+            random function of the outputs; ``None`` by the closed rule, or where there is none.
     """
 
     rule: str
     sigma_w: float
     layers: tuple[LayerScale, ...]
     left: tuple[str, ...]
+    own: float = 0.0
+    gradient: float | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.rule} rule, sigma_w = {self.sigma_w:.6g}"]
+        lines[0] += f", own inputs weigh {self.own:g}" if self.own else ""
+        lines[0] += "" if self.gradient is None else f", gradient x {self.gradient:.3g} from last to first layer"
         for layer in self.layers:
             low, middle, high = (float(f(layer.factors)) for f in (torch.min, torch.median, torch.max))
             line = f"  {layer.name}: x {middle:.4g} ({low:.4g} to {high:.4g})"
@@ -137,15 +121,16 @@ def rescale(
     layers = _layers(inner)
     weights = {name: layer.weight for name, layer in layers}
     scales = {name: _closed(name, weight, sigma_w) for name, weight in weights.items()}
-    measured = data is not None and rule != "closed"
-    if measured and data is not None:
-        scales = _Measurement(layers, scales, phi, sigma_w).run(inner, _inputs(inner, data))
+    done = Rescaled("closed", sigma_w, tuple(scales.values()), ())
+    if data is not None and rule != "closed":
+        found = measure(inner, _inputs(inner, data), layers, scales, phi, sigma_w)
+        scales = found.scales
+        done = Rescaled("measured", sigma_w, tuple(scales.values()), (), found.own, found.gradient)
     with torch.no_grad():
         for name, scale in scales.items():
             weight = weights[name]
-            weight.mul_(_as_column(scale.factors, weight).to(weight.dtype))
-    left = tuple(name for name in mask if name not in scales)
-    return Rescaled("measured" if measured else "closed", sigma_w, tuple(scales.values()), left)
+            weight.mul_(as_column(scale.factors, weight).to(weight.dtype))
+    return replace(done, left=tuple(name for name in mask if name not in scales))
 
 
 def _closed(name: str, weight: Tensor, sigma_w: float) -> LayerScale:
@@ -156,98 +141,13 @@ def _closed(name: str, weight: Tensor, sigma_w: float) -> LayerScale:
     return LayerScale(name, factors, int((~some).sum()))
 
 
-class _Measurement:
-    """One forward pass in which every layer, the first time it is met, gets the variance it should have."""
-
-    def __init__(
-        self,
-        layers: Sequence[tuple[str, _Layer]],
-        closed: Mapping[str, LayerScale],
-        activation: Activation,
-        sigma_w: float,
-    ) -> None:
-        self._layers, self._closed = layers, closed
-        self._activation, self._sigma_w = activation, sigma_w
-        self._scales: dict[str, LayerScale] = {}
-        self._last: tuple[Tensor, float] | None = None  # the last pre-activations, and their mean square
-
-    def run(self, model: nn.Module, x: Tensor) -> dict[str, LayerScale]:
-        hooks = [
-            layer.register_forward_hook(lambda layer, args, output, name=name: self._meet(name, layer, args[0], output))
-            for name, layer in self._layers
-        ]
-        try:
-            with as_found(model), torch.no_grad():
-                model(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return self._scales
-
-    def _meet(self, name: str, layer: _Layer, x: Tensor, output: Tensor) -> Tensor:
-        """What the layer gives once it is rescaled."""
-        bias = torch.zeros_like(output) if layer.bias is None else _as_units(layer.bias, layer)
-        if name not in self._scales:
-            self._scales[name] = self._measured(name, layer, x, output - bias, bias)
-        scale = self._scales[name]
-        rescaled = (output - bias) * _as_units(scale.factors.to(output.dtype), layer) + bias
-        self._last = (rescaled.clone(), scale.variance or 0.0)
-        return rescaled
-
-    def _measured(self, name: str, layer: _Layer, x: Tensor, product: Tensor, bias: Tensor) -> LayerScale:
-        """The closed factors, times one for all units that gives them the power they should have on average."""
-        closed = self._closed[name]
-        product = product * _as_units(closed.factors.to(product.dtype), layer)
-        power = _unit_means(product.square(), layer)
-        if not torch.isfinite(power).all():
-            raise InputError(f"data: the pre-activations of {name!r} are NaN or infinite")
-        live = power > 0
-        if not live.any():
-            return replace(closed, variance=0.0)
-        gain = (self._wanted(layer, x) / float(power[live].mean())) ** 0.5
-        variance = _unit_means((product * gain + bias).square(), layer)[live].mean()
-        kept = layer.weight.flatten(1).any(1)
-        return replace(closed, factors=torch.where(kept, closed.factors * gain, 1.0), variance=float(variance))
-
-    def _wanted(self, layer: _Layer, x: Tensor) -> float:
-        """sigma_w^2 times the mean squared input of a weight: E[phi^2] after a pre-activation, else measured."""
-        squares = x.square()
-        if self._last is not None and _same(self._activation(self._last[0]), x):
-            squares = torch.full_like(x, float(second_moment(self._activation, self._last[1])))
-        if not isinstance(layer, nn.Linear):
-            mean = torch.full_like(layer.weight, 1 / layer.weight[0].numel())
-            squares = layer._conv_forward(squares, mean, None)
-        return self._sigma_w**2 * float(squares.mean())
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same numbers in the same order, in whatever shape."""
-    return a.numel() == b.numel() and torch.allclose(a.flatten(), b.flatten(), rtol=1e-4, atol=1e-7)
-
-
-def _unit_means(values: Tensor, layer: _Layer) -> Tensor:
-    """Mean over examples and positions, for each unit or channel."""
-    if isinstance(layer, nn.Linear):
-        return values.flatten(0, -2).mean(0)
-    return values.movedim(-layer.weight.dim() + 1, -1).flatten(0, -2).mean(0)
-
-
-def _as_units(values: Tensor, layer: _Layer) -> Tensor:
-    """One value a unit, in a shape that multiplies the layer's output."""
-    return values if isinstance(layer, nn.Linear) else values.view(-1, *[1] * (layer.weight.dim() - 2))
-
-
-def _as_column(values: Tensor, weight: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (weight.dim() - 1))
-
-
-def _layers(model: nn.Module) -> list[tuple[str, _Layer]]:
+def _layers(model: nn.Module) -> list[tuple[str, Layer]]:
     """The linear and convolutional layers with the names of their weights, which several of them may share."""
     names = {id(parameter): name for name, parameter in prunable(model).items()}
     found = [
         (names[id(module.weight)], module)
         for module in model.modules()
-        if isinstance(module, _Layer) and id(module._parameters.get("weight")) in names
+        if isinstance(module, Layer) and id(module._parameters.get("weight")) in names
     ]
     if not found:
         raise InputError("model: got no linear or convolutional layer, and only those can be rescaled")

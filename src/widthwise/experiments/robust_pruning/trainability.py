@@ -27,32 +27,16 @@ from widthwise.training import Family, TrainConfig, evaluate, objective_for, tra
 __all__ = ["fig3", "fig5", "table4"]
 
 
-@dataclass(frozen=True)
-class _Scheme:
-    """How a network is initialised, and whether it is rescaled after pruning."""
-
-    name: str
-    sigma_w: float
-    sigma_b: float
-    rescaled: bool
-
-
-def _schemes(activation: str, sigma_b: float) -> tuple[_Scheme, ...]:
-    """The three schemes of the paper; in the ordered phase sigma_w is half that on the edge."""
-    edge = edge_of_chaos(activation, sigma_b)[0]
-    return (
-        _Scheme("EOC + rescaling", edge, sigma_b, True),
-        _Scheme("EOC", edge, sigma_b, False),
-        _Scheme("ordered", 0.5 * edge, max(sigma_b, 0.1), False),
-    )
+_SCHEMES = ("EOC + rescaling", "EOC", "ordered")
 
 
 @dataclass(frozen=True)
 class _Case:
-    """Networks of one depth; everything their accuracies depend on."""
+    """Networks of one depth under one scheme; everything their accuracies depend on."""
 
     network: str
     depth: int
+    scheme: str
     activation: str
     sigma_b: float
     sparsities: tuple[float, ...]
@@ -68,7 +52,7 @@ def fig3(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     """Figure 3: test accuracy of tanh perceptrons pruned by SNIP, over depth and sparsity, for three schemes.
 
     Args:
-        scale: the paper's grid and its 10 000 steps at ``"paper"``; 600 steps with momentum at ``"small"``.
+        scale: the paper's grid and its 10 000 steps at ``"paper"``; 400 steps with momentum at ``"small"``.
         data: MNIST by default.
         seed: of weights, batches and the order of examples.
     """
@@ -88,12 +72,13 @@ def fig5(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
 def _perceptrons(name: str, activation: str, sigma_b: float, scale: str, data: Any, seed: int) -> Outcome:
     sparsities = at(scale, (0.5,), (0.1, 0.5, 0.9), tuple(i / 10 for i in range(1, 10)))
-    width, steps = at(scale, 16, 100, 100), at(scale, 20, 600, 10_000)
-    depths = at(scale, (2, 4), (2, 20, 60, 100), (2, 20, 40, 60, 80, 100))
+    width, steps = at(scale, 16, 100, 100), at(scale, 20, 400, 10_000)
+    depths = at(scale, (2, 4), (2, 20, 100), (2, 20, 40, 60, 80, 100))
     case = partial(
         _Case, "perceptron", activation=activation, sigma_b=sigma_b, sparsities=sparsities, width=width, stride=1
     )
-    return _outcome(name, scale, data, [partial(case, depth, steps=steps, seed=seed) for depth in depths], _draw_grid)
+    cases = [partial(case, d, each, steps=steps, seed=seed) for d, each in product(depths, _SCHEMES)]
+    return _outcome(name, scale, data, cases, _draw_grid)
 
 
 def table4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
@@ -105,18 +90,18 @@ def table4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
         seed: of weights, batches and the order of examples.
     """
     channels, stride = at(scale, 4, 8, 32), at(scale, 2, 4, 1)
-    depths, steps = at(scale, (3,), (10, 50, 100), (10, 50, 100)), at(scale, 5, 400, 10_000)
+    depths, steps = at(scale, (3,), (10, 50, 100), (10, 50, 100)), at(scale, 5, 150, 10_000)
     case = partial(
         _Case, "vanilla CNN", activation="tanh", sigma_b=0.0, sparsities=(0.5,), width=channels, stride=stride
     )
-    cases = [partial(case, depth, steps=steps, seed=seed) for depth in depths]
+    cases = [partial(case, d, each, steps=steps, seed=seed) for d, each in product(depths, _SCHEMES)]
     return _outcome("table4", scale, data, cases, _draw_bars)
 
 
 def _outcome(
     name: str, scale: str, data: Any, cases: Sequence[Callable[..., _Case]], draw: Callable[[list[Row]], Figure]
 ) -> Outcome:
-    """Train the networks of every depth."""
+    """Train all networks."""
     splits = load(scale, data, "mnist")
     config = TrainConfig(
         epochs=1,
@@ -125,8 +110,8 @@ def _outcome(
         momentum=at(scale, 0.9, 0.9, 0.0),
     )
     known = [case(config=config, data=splits.name) for case in cases]
-    rows = [row for found in in_parts("depths", known, partial(_trained, splits=splits)) for row in found["rows"]]
-    settings = {key: value for key, value in asdict(known[0]).items() if key not in ("depth", "sparsities")}
+    rows = [row for found in in_parts("networks", known, partial(_trained, splits=splits)) for row in found["rows"]]
+    settings = {key: value for key, value in asdict(known[0]).items() if key not in ("depth", "scheme", "sparsities")}
     return Outcome(name, scale, settings | {"method": "SNIP"}, rows, draw(rows))
 
 
@@ -138,17 +123,22 @@ def _network(case: _Case, splits: Splits) -> nn.Module:
     return vanilla_cnn(outputs, channels, side, case.width, case.depth, case.stride, case.activation)
 
 
+def _sigmas(case: _Case) -> tuple[float, float]:
+    """Standard deviations of weights and biases: on the edge, or in the ordered phase with half that of the weights."""
+    edge = edge_of_chaos(case.activation, case.sigma_b)[0]
+    return (0.5 * edge, max(case.sigma_b, 0.1)) if case.scheme == "ordered" else (edge, case.sigma_b)
+
+
 def _trained(case: _Case, splits: Splits) -> dict[str, Any]:
-    """Initialise, prune and train one network for each scheme and sparsity, all as one family."""
-    runs = list(product(_schemes(case.activation, case.sigma_b), case.sparsities))
+    """Initialise, prune and train one network for each sparsity, all as one family."""
     batch = examples_per_class(*splits.train, 10, case.seed)
     networks, pruned, dead = [], [], []
-    for scheme, sparsity in runs:
-        model = gaussian_(_network(case, splits), scheme.sigma_w, scheme.sigma_b, generator=seeded(case.seed))
+    for sparsity in case.sparsities:
+        model = gaussian_(_network(case, splits), *_sigmas(case), generator=seeded(case.seed))
         mask = prune(model, sparsity, "snip", batch, functional.cross_entropy, on_collapse="allow")
         dead.append(len(dead_layers(mask)))
-        if scheme.rescaled:
-            rescale(model, mask, data=batch, sigma_b=scheme.sigma_b)
+        if case.scheme == "EOC + rescaling":
+            rescale(model, mask, data=batch, sigma_b=case.sigma_b)
         networks.append(model)
         pruned.append({name: ~alive for name, alive in mask.items()})
     family, objective = Family(networks, pruned), objective_for(splits.task)
@@ -156,8 +146,8 @@ def _trained(case: _Case, splits: Splits) -> dict[str, Any]:
         train(family, part, case.config, objective, seeds=[case.seed] * len(family))
     accuracy = evaluate(family, splits.test, objective).tolist()
     rows = [
-        {"depth": case.depth, "sparsity": sparsity, "scheme": scheme.name, "dead_layers": lost, "test_accuracy": result}
-        for (scheme, sparsity), lost, result in zip(runs, dead, accuracy, strict=True)
+        {"depth": case.depth, "sparsity": sparsity, "scheme": case.scheme, "dead_layers": lost, "test_accuracy": result}
+        for sparsity, lost, result in zip(case.sparsities, dead, accuracy, strict=True)
     ]
     return {"rows": rows}
 
