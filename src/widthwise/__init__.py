@@ -25,10 +25,11 @@ from widthwise.widening import widen
 from widthwise.width import best_width
 
 if TYPE_CHECKING:
-    from widthwise import flow, linearized, nodes, report
+    from widthwise import flow, linearized, nodes, report, sparse
     from widthwise.flow import NodeScaledRegressor
     from widthwise.infinite.estimators import InfiniteWidthClassifier, InfiniteWidthRegressor
     from widthwise.linearized import LinearizedDifferenceRegressor, linearize
+    from widthwise.sparse import densify, sparsify
 
 __all__ = [
     "CollapseError",
@@ -51,6 +52,7 @@ __all__ = [
     "compression",
     "critical_sparsity",
     "data",
+    "densify",
     "duals",
     "edge_of_chaos",
     "flow",
@@ -71,17 +73,21 @@ __all__ = [
     "save",
     "scaling",
     "scores",
+    "sparse",
+    "sparsify",
     "stabilize",
     "widen",
 ]
 
-_LAZY = ("flow", "linearized", "nodes", "report")  # rooms that need heavy libraries, imported when first asked for
+_LAZY = ("flow", "linearized", "nodes", "report", "sparse")  # need heavy libraries, imported when first asked for
 _LAZY_NAMES = {  # what comes from them
     "InfiniteWidthClassifier": "infinite.estimators",
     "InfiniteWidthRegressor": "infinite.estimators",
     "LinearizedDifferenceRegressor": "linearized",
     "NodeScaledRegressor": "flow",
+    "densify": "sparse",
     "linearize": "linearized",
+    "sparsify": "sparse",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from widthwise.sparse.convert import Decision, densify, plan, sparsify
 from widthwise.sparse.linear import SparseLinear
 
-__all__ = ["SparseLinear"]
+__all__ = ["Decision", "SparseLinear", "densify", "plan", "sparsify"]

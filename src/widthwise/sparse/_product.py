@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -107,10 +109,12 @@ def _placed(x: Tensor, tiles: Tiling, may_lie: bool) -> tuple[Tensor, int, Tenso
     return pack(x, tiles), tiles.size, _steps(tiles.count, x.shape[1] * tiles.size)
 
 
+@lru_cache(maxsize=1024)
 def _steps(count: int, step: int) -> Tensor:
     return torch.arange(0, count * step, step, dtype=torch.int64) if step else torch.zeros(count, dtype=torch.int64)
 
 
+@lru_cache(maxsize=256)
 def _counts(tiles: Tiling) -> Tensor:
     return torch.full((tiles.count,), tiles.registers, dtype=torch.int64)
 
@@ -127,8 +131,10 @@ def _pieces(team: int, tiles: int) -> int:
 
 def _bounds(starts: Tensor, pieces: int) -> Tensor:
     """Cuts the lines so that each part holds about as many weights."""
+    lines = starts.shape[-1] - (starts.dim() == 1)
+    if pieces == 1:
+        return _steps(2, lines)
     begins = starts.numpy() if starts.dim() == 1 else starts[0].numpy()
-    lines = len(begins) - (starts.dim() == 1)
     last = begins[-1] if starts.dim() == 1 else int(starts[-1, -1])
     cuts = np.searchsorted(begins[:lines], np.linspace(0, last, pieces + 1)[1:-1])
     return torch.from_numpy(np.concatenate([[0], cuts, [lines]]).astype(np.int64))

@@ -8,6 +8,7 @@ the ``T`` values of a feature side by side, so that a weight is read once and us
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -36,6 +37,7 @@ REGISTERS = 8
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 
 
+@cache
 def vector_bytes() -> int:
     """Width of the machine's vector registers: 64 with AVX-512, else 32, which NEON does in two halves."""
     return 64 if llvm.get_host_cpu_features().get("avx512f") else 32

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from widthwise.errors import InputError, InputTypeError, check_type
 from widthwise.sparse import ops
+from widthwise.sparse._types import index_dtype
 from widthwise.sparse.pattern import Pattern, row_pointers
 
 __all__ = ["SparseLinear", "SparseWeight", "checked_bias"]
@@ -24,14 +25,13 @@ class SparseWeight(nn.Module):
     Attributes:
         values: the nonzero weights in row-major order, those of ``weight[mask]``, shape (nnz,).
         pointers: where each row's values start, int64, shape (rows + 1,).
-        columns: of each value, ascending within a row; 16 bits wide where that is enough.
     """
 
     values: nn.Parameter
     pointers: Tensor
-    columns: Tensor
+    column_bytes: Tensor  # bytes, because neither pickle nor DistributedDataParallel takes 16 bits without a sign
     starts: Tensor
-    rows: Tensor
+    row_bytes: Tensor
     row_starts: Tensor
     order: Tensor
     phase_of: tuple[int, ...] = (0,)
@@ -47,6 +47,21 @@ class SparseWeight(nn.Module):
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the matrix."""
         return len(self.pointers) - 1, self.width
+
+    @property
+    def columns(self) -> Tensor:
+        """Of each value, ascending within a row; 16 bits wide where that is enough."""
+        return self.column_bytes.view(index_dtype(self.shape[1]))
+
+    @property
+    def rows(self) -> Tensor:
+        """Of each value, columns first."""
+        return self.row_bytes.view(index_dtype(self.shape[0]))
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense matrix, made anew at each look, for code that reads a layer's weight."""
+        return self.dense()
 
     @property
     def nnz(self) -> int:
@@ -67,15 +82,25 @@ class SparseWeight(nn.Module):
     def _derive(self, pointers: Tensor, columns: Tensor) -> None:
         pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.width, self.phase_of)
         device = pointers.device
-        self.register_buffer("columns", pattern.columns.to(device))
-        for name in ("starts", "rows", "row_starts", "order"):
+        self.register_buffer("column_bytes", _bytes(pattern.columns).to(device), persistent=False)
+        self.register_buffer("row_bytes", _bytes(pattern.rows).to(device), persistent=False)
+        for name in ("starts", "row_starts", "order"):
             self.register_buffer(name, getattr(pattern, name).to(device), persistent=False)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        pointers, columns, values = (state_dict.get(prefix + name) for name in ("pointers", "columns", "values"))
-        if isinstance(pointers, Tensor) and isinstance(columns, Tensor) and isinstance(values, Tensor):
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}columns"] = self.columns
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, strict: bool, missing: list[str], *rest: Any
+    ) -> None:
+        columns = state_dict.pop(f"{prefix}columns", None)
+        pointers, values = (state_dict.get(prefix + name) for name in ("pointers", "values"))
+        if columns is None:
+            missing.append(f"{prefix}columns")
+        elif pointers is not None and values is not None:
             self._move(pointers, columns, values, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
 
     def _move(self, pointers: Tensor, columns: Tensor, values: Tensor, prefix: str) -> None:
         """Make room for values at other places."""
@@ -170,6 +195,10 @@ class SparseLinear(SparseWeight):
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, nnz={self.nnz}, connectivity={kept:.4g}"
         )
+
+
+def _bytes(indices: Tensor) -> Tensor:
+    return indices.view(torch.uint8) if len(indices) else torch.empty(0, dtype=torch.uint8)
 
 
 def _places(weight: Tensor, mask: Tensor | None) -> Tensor:

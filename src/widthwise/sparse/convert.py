@@ -1,0 +1,235 @@
+"""Make a model's sparse layers run as such, and back."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from widthwise.errors import InputError, check_choice, check_integer, check_type
+from widthwise.masks import Mask, unwrapped
+from widthwise.sparse._handover import handovers
+from widthwise.sparse.cost import CostModel, calibrated
+from widthwise.sparse.linear import SparseLinear
+
+__all__ = ["AppliedReLU", "Decision", "densify", "plan", "sparsify"]
+
+Policy = Literal["auto", "always"]
+_log = logging.getLogger(__name__)
+
+
+class AppliedReLU(nn.Identity):
+    """Stands where a ReLU stood that the sparse layer before it now applies."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one layer.
+
+    Attributes:
+        name: of the layer in the model.
+        weights: how many it has.
+        kept: how many of them live.
+        dense: estimated seconds of the dense layer for one batch; 0 where nothing was estimated.
+        sparse: estimated seconds of the sparse one.
+        reason: why it stays dense, or an empty string if it becomes sparse.
+    """
+
+    name: str
+    weights: int
+    kept: int
+    dense: float
+    sparse: float
+    reason: str
+
+    @property
+    def converts(self) -> bool:
+        """Whether the layer becomes sparse."""
+        return not self.reason
+
+    def __str__(self) -> str:
+        fate = f"sparse, {self.dense / self.sparse:.1f}x as fast" if self.converts and self.sparse else self.reason
+        return f"{self.name or 'the layer'}: {fate or 'sparse'}, {self.kept} of {self.weights} weights live"
+
+
+def plan(
+    model: nn.Module,
+    mask: Mask | None = None,
+    *,
+    policy: Policy = "auto",
+    batch: int = 128,
+    training: bool | None = None,
+) -> list[Decision]:
+    """What :func:`sparsify` would do with each linear and convolutional layer, and why; changes nothing.
+
+    Args:
+        model: as for :func:`sparsify`, as are the other arguments.
+        mask: which weights live.
+        policy: ``"auto"`` or ``"always"``.
+        batch: examples a batch.
+        training: whether the backward pass counts.
+    """
+    check_type("model", model, nn.Module)
+    check_choice("policy", policy, ("auto", "always"))
+    check_integer("batch", batch, 1)
+    inner = unwrapped(model)
+    places = _places(inner, mask)
+    costs = calibrated() if policy == "auto" else None
+    shared = _shared(inner)
+    return [
+        _decide(name, module, places.get(f"{name}.weight" if name else "weight"), shared, costs, batch,
+                inner.training if training is None else training)
+        for name, module in inner.named_modules()
+        if any(isinstance(module, kind) for kind in _KINDS)
+    ]  # fmt: skip
+
+
+def sparsify(
+    model: nn.Module,
+    mask: Mask | None = None,
+    *,
+    policy: Policy = "auto",
+    batch: int = 128,
+    training: bool | None = None,
+) -> nn.Module:
+    """Replace layers of ``model``, in place, by ones in which only the weights that live exist.
+
+    Numbers stay the same up to rounding. Where a layer's result goes to sparse layers alone, through nothing but
+    element-wise operations, it stays batch last in memory between them, and a ReLU right after it is applied by the
+    layer itself. Make the optimizer after this, from the model's new parameters.
+
+    Args:
+        model: pruned, its pruned weights zero.
+        mask: which weights live; by default the mask in force, and otherwise those that are not zero.
+        policy: ``"auto"`` replaces a layer where this machine's cost model says that it gains; ``"always"`` wherever
+            there is a zero.
+        batch: examples a batch, for the cost model.
+        training: whether the backward pass counts, by default whether the model is in training mode.
+
+    Returns:
+        The same model; a new layer where ``model`` itself is a layer that is replaced. What becomes of each layer, and
+        why, :func:`plan` tells before, and the logger ``widthwise`` at level INFO.
+
+    Raises:
+        InputError: if the mask fits no weight of the model, or an argument is out of range.
+
+    >>> mlp = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> _ = mlp[0].weight.data.fill_(0.0), mlp[0].weight.data[0].fill_(1.0)
+    >>> print(sparsify(mlp, policy="always")[0])
+    SparseLinear(in_features=4, out_features=3, nnz=4, connectivity=0.3333)
+    """
+    decisions = plan(model, mask, policy=policy, batch=batch, training=training)
+    for decision in decisions:
+        _log.info("%s", decision)
+    inner = unwrapped(model)
+    places = _places(inner, mask)
+    chosen = [decision.name for decision in decisions if decision.converts]
+    if chosen == [""]:
+        whole: nn.Module = _converted(inner, places.get("weight"))
+        return whole
+    passed = handovers(inner, chosen)
+    for name in chosen:
+        layer = _converted(inner.get_submodule(name), places.get(f"{name}.weight"))
+        if name in passed:
+            layer.batch_last = True
+            layer.clip = passed[name] is not None
+            if layer.clip:
+                inner.set_submodule(str(passed[name]), AppliedReLU())
+        inner.set_submodule(name, layer)
+    return model
+
+
+def densify(model: nn.Module) -> nn.Module:
+    """Give back the dense model, in place: zeros where no weight exists, everything else exactly as it is.
+
+    Args:
+        model: what :func:`sparsify` returned, trained since or not.
+
+    Returns:
+        The same model; a new layer where ``model`` itself is a sparse layer.
+    """
+    check_type("model", model, nn.Module)
+    inner = unwrapped(model)
+    if isinstance(inner, tuple(_BACK)):
+        return _dense(inner)
+    for name, module in list(inner.named_modules()):
+        if isinstance(module, AppliedReLU):
+            inner.set_submodule(name, nn.ReLU())
+        elif isinstance(module, tuple(_BACK)):
+            inner.set_submodule(name, _dense(module))
+    return model
+
+
+_KINDS: dict[type[nn.Module], Any] = {nn.Linear: SparseLinear.from_linear}
+_BACK: dict[type[nn.Module], Any] = {SparseLinear: SparseLinear.to_linear}
+
+
+def _converted(layer: Any, mask: Tensor | None) -> Any:
+    sparse: SparseLinear = _KINDS[type(layer)](layer, mask)
+    sparse.train(layer.training)
+    for own, other in ((sparse.values, layer.weight), (sparse.bias, layer.bias)):
+        if own is not None:
+            own.requires_grad_(other.requires_grad)
+    return sparse
+
+
+def _dense(layer: Any) -> nn.Module:
+    back: nn.Module = _BACK[type(layer)](layer)
+    return back.train(layer.training)
+
+
+def _places(model: nn.Module, mask: Mask | None) -> Mapping[str, Tensor]:
+    """Boolean tensors by parameter name; none for parameters whose own zeros count."""
+    if mask is None:
+        return Mask.of(model) or {}
+    check_type("mask", mask, Mask)
+    parameters = dict(model.named_parameters())
+    for name, places in mask.items():
+        if name not in parameters or parameters[name].shape != places.shape:
+            raise InputError(f"mask: {name!r} of shape {tuple(places.shape)} is no weight of the model")
+    return mask
+
+
+def _shared(model: nn.Module) -> set[int]:
+    """Parameters that stand in the model more than once."""
+    counts = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    return {key for key, count in counts.items() if count > 1}
+
+
+def _decide(
+    name: str, layer: nn.Module, mask: Tensor | None, shared: Collection[int], costs: CostModel | None, batch: int,
+    training: bool,
+) -> Decision:  # fmt: skip
+    weight: Tensor = layer._parameters.get("weight")  # type: ignore[assignment]
+    reason = _obstacle(layer, weight, shared)
+    if reason:
+        return Decision(name, 0 if weight is None else weight.numel(), 0, 0.0, 0.0, reason)
+    kept = int((weight if mask is None else mask).count_nonzero())
+    if kept == weight.numel():
+        return Decision(name, kept, kept, 0.0, 0.0, "stays dense: no weight is zero")
+    if costs is None:
+        return Decision(name, weight.numel(), kept, 0.0, 0.0, "")
+    dense, sparse = costs.seconds(weight.numel(), kept, batch, training=training)
+    limit = costs.break_even(weight.numel(), batch, training=training)
+    slower = f"stays dense: faster here below {limit:.0%} sparsity" if dense <= sparse else ""
+    return Decision(name, weight.numel(), kept, dense, sparse, slower)
+
+
+def _obstacle(layer: nn.Module, weight: Tensor | None, shared: Collection[int]) -> str:
+    """Why ``layer`` can't become sparse, whatever its zeros."""
+    if type(layer) not in _KINDS or weight is None:
+        return "stays dense: not a plain layer (a subclass, or its weight is computed)"
+    if id(weight) in shared:
+        return "stays dense: its weight is shared with another layer"
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+        return "stays dense: it has hooks"
+    if not weight.isfinite().all():
+        return "stays dense: it holds numbers that are not finite"
+    if weight.dtype not in (torch.float32, torch.float64) or weight.device.type != "cpu":
+        return f"stays dense: no fast kernel for {weight.dtype} on {weight.device.type}"
+    return ""

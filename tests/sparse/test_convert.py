@@ -1,0 +1,226 @@
+import copy
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+import widthwise as ww
+from widthwise.errors import InputError, InputTypeError
+from widthwise.sparse import SparseLinear, densify, plan, sparsify
+from widthwise.sparse.convert import AppliedReLU
+from widthwise.sparse.cost import CostModel, Rates, _calibrated, calibrated
+
+FAST = CostModel((1, 128), Rates((1.0, 1.0), (2.0, 2.0), (0.0, 0.0)), Rates((3.0, 3.0), (5.0, 5.0), (0.0, 0.0)))
+
+
+@pytest.fixture(autouse=True)
+def _known_costs(monkeypatch):
+    """Dense costs 1 a weight forward and 3 a step; sparse 2 and 5."""
+    monkeypatch.setattr("widthwise.sparse.convert.calibrated", lambda: FAST)
+
+
+def pruned(sparsity=0.9, dtype=torch.float32, activation=nn.ReLU):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(20, 30), activation(), nn.Linear(30, 30), activation(), nn.Dropout(0.1), nn.Linear(30, 5)
+    ).to(dtype)
+    ww.prune(model, sparsity, method="random", scope="uniform")
+    return model.eval()
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU, nn.Tanh])
+@pytest.mark.parametrize("batch", [0, 1, 5, 64, 100])
+def test_the_sparse_model_gives_the_same_numbers(activation, batch):
+    model = pruned(dtype=torch.float64, activation=activation)
+    sparse = sparsify(copy.deepcopy(model))
+    x = torch.randn(batch, 20, dtype=torch.float64, requires_grad=True)
+    y = torch.empty_like(x).copy_(x).detach().requires_grad_()
+    torch.testing.assert_close(sparse(y), model(x))
+    sparse(y).square().sum().backward()
+    model(x).square().sum().backward()
+    torch.testing.assert_close(y.grad, x.grad)
+    places = ww.Mask.of(model)["2.weight"]
+    torch.testing.assert_close(sparse[2].values.grad, model[2].weight.grad[places])
+    torch.testing.assert_close(sparse[2].bias.grad, model[2].bias.grad)
+
+
+def test_densify_gives_the_model_back_exactly():
+    model = pruned()
+    there = sparsify(copy.deepcopy(model))
+    assert isinstance(there[0], SparseLinear)
+    back = densify(there)
+    assert str(back) == str(model)
+    assert list(back.state_dict()) == list(model.state_dict())
+    assert all(torch.equal(*pair) for pair in zip(back.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_results_stay_batch_last_between_sparse_layers_only():
+    sparse = sparsify(pruned())
+    assert [sparse[i].batch_last for i in (0, 2, 5)] == [True, True, False]
+    assert [sparse[i].clip for i in (0, 2, 5)] == [True, True, False]
+    assert isinstance(sparse[1], AppliedReLU)
+    assert sparse(torch.randn(70, 20)).is_contiguous()
+
+
+class Branching(nn.Module):
+    """The first layer's result is also given back, and its ReLU serves twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        first = self.first(x)
+        second = self.relu(self.second(self.relu(first)))
+        return first.view(-1), self.third(second)
+
+
+def test_a_result_that_goes_elsewhere_stays_plain():
+    model = Branching()
+    ww.prune(model, 0.5, method="magnitude", scope="uniform")
+    sparse = sparsify(copy.deepcopy(model))
+    x = torch.randn(9, 8)
+    for ours, theirs in zip(sparse(x), model(x), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert [layer.batch_last for layer in (sparse.first, sparse.second, sparse.third)] == [False, True, False]
+    assert not sparse.second.clip
+
+
+class Untraceable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.two(self.one(x)) if x.sum() > 0 else self.one(x)
+
+
+def test_a_model_that_cannot_be_followed_runs_all_the_same():
+    model = Untraceable()
+    ww.prune(model, 0.5, method="magnitude", scope="uniform")
+    sparse = sparsify(copy.deepcopy(model))
+    for x in (torch.ones(4, 8), -torch.ones(4, 8)):
+        torch.testing.assert_close(sparse(x), model(x))
+
+
+def test_a_layer_alone():
+    layer = nn.Linear(6, 4)
+    ww.prune(layer, 0.5, method="magnitude")
+    sparse = sparsify(copy.deepcopy(layer), policy="always")
+    assert isinstance(sparse, SparseLinear)
+    assert torch.equal(densify(sparse).weight, layer.weight)
+
+
+def test_training_and_sparsity_decide():
+    model = pruned(0.45)
+    assert not any(decision.converts for decision in plan(model, training=False))
+    assert "below 50% sparsity" in str(plan(model, training=False)[0])
+    assert not any(decision.converts for decision in plan(pruned(0.39), training=True))
+    assert all(decision.converts for decision in plan(model, training=True))
+    assert all(decision.converts for decision in plan(pruned(0.6), training=False))
+
+
+def test_always_converts_whatever_it_costs_but_not_a_dense_layer():
+    model = pruned(0.05)
+    nn.init.ones_(model[5].weight)
+    ww.Mask.remove(model)
+    nn.init.ones_(model[5].weight)
+    decisions = plan(model, policy="always")
+    assert [decision.converts for decision in decisions] == [True, True, False]
+    assert "no weight is zero" in decisions[2].reason
+
+
+def test_a_kept_weight_of_zero_still_exists():
+    layer = nn.Linear(4, 4)
+    nn.init.zeros_(layer.weight)
+    places = torch.eye(4, dtype=torch.bool)
+    sparse = sparsify(layer, ww.Mask({"weight": places}), policy="always")
+    assert torch.equal(sparse.mask(), places)
+
+
+def test_the_mask_in_force_says_what_exists():
+    model = pruned(0.5)
+    mask = ww.Mask.of(model)
+    model[0].weight.data.zero_()
+    sparse = sparsify(model, policy="always")
+    assert torch.equal(sparse[0].mask(), mask["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda m: setattr(m[2], "weight", m[2].weight), None),
+        (lambda m: m[0].register_forward_hook(lambda *_: None), "hooks"),
+        (lambda m: setattr(m[0], "weight", nn.Parameter(m[0].weight.half())), "float16"),
+        (lambda m: m[0].weight.data.fill_(torch.inf), "not finite"),
+        (lambda m: setattr(m, "again", nn.Linear(20, 30)) or setattr(m.again, "weight", m[0].weight), "shared"),
+        (lambda m: nn.utils.parametrizations.weight_norm(m[0]), "not a plain layer"),
+    ],
+)
+def test_layers_that_must_stay_dense_say_why(spoil, says):
+    model = pruned()
+    ww.Mask.remove(model)
+    spoil(model)
+    reasons = [decision.reason for decision in plan(model)]
+    assert any(says in reason for reason in reasons) if says else not any(reasons)
+
+
+def test_sparsify_says_what_stays_dense(caplog):
+    model = pruned(0.3)
+    with caplog.at_level(logging.INFO, logger="widthwise"):
+        sparsify(model, training=False)
+    assert "0: stays dense: faster here below 50% sparsity" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: sparsify(3), InputTypeError, "model"),
+        (lambda: sparsify(pruned(), policy="never"), InputError, "policy"),
+        (lambda: sparsify(pruned(), batch=0), InputError, "batch"),
+        (lambda: sparsify(pruned(), ww.Mask({"x": torch.ones(2, 2, dtype=torch.bool)})), InputError, "mask"),
+        (lambda: sparsify(pruned(), {"0.weight": 1}), InputTypeError, "mask"),
+        (lambda: densify("model"), InputTypeError, "model"),
+    ],
+)
+def test_bad_input_is_named(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
+
+
+def test_the_model_trains_after():
+    model = sparsify(pruned().train())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    x, y = torch.randn(64, 20), torch.randn(64, 5)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_costs_are_measured_once_and_read_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDTHWISE_CACHE", str(tmp_path))
+    monkeypatch.setattr("widthwise.sparse.cost._SIZE", 64)
+    _calibrated.cache_clear()
+    first = calibrated()
+    _calibrated.cache_clear()
+    assert calibrated() == first
+    (file,) = tmp_path.iterdir()
+    file.write_text("{", encoding="utf-8")
+    _calibrated.cache_clear()
+    assert calibrated().batches == first.batches
+    assert min(first.forward.dense + first.step.dense) > 0
+    _calibrated.cache_clear()
+
+
+def test_a_place_between_two_batches_costs_between_them():
+    model = CostModel((1, 4), Rates((1.0, 3.0), (2.0, 2.0), (0.0, 8.0)), FAST.step)
+    assert model.seconds(10, 5, 2, training=False) == (10 * 2 * 2.0, 4.0 + 5 * 2 * 2.0)
+    assert model.seconds(10, 5, 64, training=False)[0] == 10 * 64 * 3.0
+    assert model.break_even(100, 1, training=False) == 0.5
