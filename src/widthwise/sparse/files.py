@@ -132,10 +132,9 @@ def matrices_of(model: nn.Module, prefixes: Iterable[str]) -> dict[str, Shape]:
     found = {}
     for prefix in prefixes:
         layer = layers.get(prefix)
-        weight = getattr(layer, _WEIGHT, None)
         if isinstance(layer, SparseWeight):
             found[prefix] = layer.shape
-        elif isinstance(weight, Tensor) and weight.dim() >= 2:
+        elif isinstance(weight := getattr(layer, _WEIGHT, None), Tensor) and weight.dim() >= 2:
             found[prefix] = (weight.shape[0], weight.shape[1:].numel())
     return found
 

@@ -1,0 +1,216 @@
+"""What a model holds and does: weights, multiply-adds and bytes, counted by the weights that live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from widthwise._enforce import Keeper
+from widthwise.errors import InputError, check_integer, check_type
+from widthwise.masks import unwrapped
+from widthwise.sparse.linear import SparseWeight
+
+__all__ = ["Count", "Counts", "count"]
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one layer holds and does.
+
+    Attributes:
+        name: of the layer in the model.
+        weights: entries of its matrices and kernels, zeros included.
+        kept: how many of them live: under the mask in force, in a sparse layer, or else not zero.
+        parameters: numbers in it that live, one-dimensional ones such as biases included.
+        forward: multiply-adds of the weights that live, for one forward pass; None where that is not known.
+        backward: the same for the gradients of the weights and, where they are wanted, of the layer's input.
+        values: bytes of its parameters.
+        gradients: bytes of their gradients.
+        states: bytes that the optimizer keeps for them.
+        buffers: bytes of everything else: the indices of a sparse layer, masks, running averages.
+    """
+
+    name: str
+    weights: int
+    kept: int
+    parameters: int
+    forward: int | None
+    backward: int | None
+    values: int
+    gradients: int
+    states: int
+    buffers: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes of all of it."""
+        return self.values + self.gradients + self.states + self.buffers
+
+    @property
+    def step(self) -> int | None:
+        """Multiply-adds of a training step."""
+        return None if self.forward is None or self.backward is None else self.forward + self.backward
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a model holds and does, layer by layer.
+
+    Attributes:
+        layers: in the model's order, those that hold anything.
+    """
+
+    layers: tuple[Count, ...]
+
+    @property
+    def total(self) -> Count:
+        """The sum over the layers; multiply-adds over those where they are known."""
+        sums = {
+            field: sum(getattr(layer, field) or 0 for layer in self.layers)
+            for field in Count.__dataclass_fields__
+            if field != "name"
+        }
+        if all(layer.forward is None for layer in self.layers):
+            sums |= {"forward": None, "backward": None}
+        return Count("total", **sums)
+
+    def report(self) -> str:
+        """A table of text, one line a layer, the sum last."""
+        head = ("layer", "kept", "of", "forward", "step", "memory")
+        rows = [head, *map(_row, (*self.layers, self.total))]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
+        )
+
+    def __str__(self) -> str:
+        return self.report()
+
+
+def count(model: nn.Module, example: Tensor | None = None, *, states: int = 0) -> Counts:
+    """Count what a dense, masked or sparse model holds, and does for an input.
+
+    Multiply-adds are those of linear and convolutional layers that the weights that live ask for: a masked dense layer
+    does more, and holds more, which is what sparse layers are for. Memory is as held, without activations.
+
+    Args:
+        model: left as it is.
+        example: a batch, for the multiply-adds; without it they are not counted.
+        states: numbers that the optimizer keeps for each parameter: 0 for SGD, 1 with momentum, 2 for Adam.
+
+    Raises:
+        InputError: if the model does not take the example, or has a parameter without a shape yet.
+
+    >>> print(count(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.ones(10, 4)))
+    layer  kept  of  forward  step  memory
+    0        12  12      120   240   120 B
+    2         6   6       60   180    64 B
+    total    18  18      180   420   184 B
+    """
+    inner = unwrapped(check_type("model", model, nn.Module))
+    check_integer("states", states)
+    for name, parameter in inner.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise InputError(f"model: {name!r} has no shape yet, run one batch through the model first")
+    uses = {} if example is None else _uses(inner, check_type("example", example, Tensor))
+    seen: set[int] = set()
+    layers = (_count(name, module, uses.get(module), states, seen) for name, module in inner.named_modules())
+    return Counts(tuple(layer for layer in layers if layer.memory or layer.weights))
+
+
+def _count(name: str, layer: nn.Module, uses: tuple[int, int] | None, states: int, seen: set[int]) -> Count:
+    own = [p for p in layer._parameters.values() if p is not None]
+    weights, kept = _weights(layer)
+    fresh = [p for p in own if not _known(p, seen)]
+    values = sum(p.nbytes for p in fresh)
+    gradients = sum(p.nbytes for p in fresh if p.requires_grad)
+    keeper = Keeper.of(layer)
+    held = [*(b for b in layer._buffers.values() if b is not None), *(keeper.masks().values() if keeper else ())]
+    forward, backward = (None, None) if uses is None else (kept * uses[0], kept * uses[1])
+    plain = sum(p.numel() for p in own if p.dim() < 2) if not isinstance(layer, SparseWeight) else _bias(layer)
+    return Count(
+        name or type(layer).__name__, weights, kept, kept + plain, forward, backward,
+        values, gradients, states * gradients, sum(b.nbytes for b in held if not _known(b, seen)),
+    )  # fmt: skip
+
+
+def _weights(layer: nn.Module) -> tuple[int, int]:
+    """How many weights a layer has, and how many live."""
+    if isinstance(layer, SparseWeight):
+        return layer.shape[0] * layer.shape[1], layer.nnz
+    keeper = Keeper.of(layer)
+    masks = {} if keeper is None else keeper.masks()
+    found = {n: masks.get(n, p) for n, p in layer._parameters.items() if p is not None and p.dim() >= 2}
+    return sum(p.numel() for p in found.values()), sum(int(p.count_nonzero()) for p in found.values())
+
+
+def _bias(layer: SparseWeight) -> int:
+    return sum(p.numel() for name, p in layer._parameters.items() if p is not None and name != "values")
+
+
+def _known(tensor: Tensor, seen: set[int]) -> bool:
+    """Whether the tensor's memory has been counted; from now on it has."""
+    place = tensor.data_ptr() or id(tensor)
+    known = place in seen
+    seen.add(place)
+    return known
+
+
+def _uses(model: nn.Module, example: Tensor) -> dict[nn.Module, tuple[int, int]]:
+    """How often a batch uses each weight of every layer that it reaches, forward and backward."""
+    uses: dict[nn.Module, tuple[int, int]] = {}
+
+    def note(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        times = _times(layer, inputs[0], output)
+        trained = layer.get_parameter("values" if isinstance(layer, SparseWeight) else "weight").requires_grad
+        forward, backward = uses.get(layer, (0, 0))
+        uses[layer] = forward + times, backward + times * (trained + bool(inputs[0].requires_grad))
+
+    with _watched(model, note), torch.enable_grad():
+        try:
+            model(example)
+        except (RuntimeError, TypeError, ValueError, LookupError) as error:
+            raise InputError(f"example: the model does not take shape {tuple(example.shape)} ({error})") from error
+    return uses
+
+
+def _times(layer: nn.Module, x: Tensor, y: Tensor) -> int:
+    """How often each weight is used from ``x`` to ``y``; padding counts as input."""
+    if isinstance(layer, _ConvTransposeNd):
+        return x.numel() // layer.in_channels
+    rows = layer.shape[0] if isinstance(layer, SparseWeight) else layer.get_parameter("weight").shape[0]
+    return y.numel() // max(1, rows)  # examples times places in a picture
+
+
+@contextmanager
+def _watched(model: nn.Module, note: Callable[..., None]) -> Iterator[None]:
+    """Call ``note`` after each linear and convolutional layer; in evaluation mode, so that nothing is changed."""
+    modes = {module: module.training for module in model.modules()}
+    layers = [module for module in modes if isinstance(module, nn.Linear | _ConvNd | SparseWeight)]
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    model.eval()
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes.items():
+            module.training = training
+
+
+def _row(layer: Count) -> tuple[str, ...]:
+    work = ("-" if number is None else _short(number) for number in (layer.forward, layer.step))
+    return layer.name, str(layer.kept), str(layer.weights), *work, _short(layer.memory, "B")
+
+
+def _short(number: int, unit: str = "") -> str:
+    """Three digits, a letter for the thousands, and the unit."""
+    power = min(max(0, len(str(number)) - 1) // 3, 4)
+    digits = str(number) if not power else f"{number / 1000**power:.3g}"
+    return f"{digits} {' kMGT'[power].strip()}{unit}".strip()
