@@ -43,7 +43,7 @@ def theorems(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
 def _sizes(scale: str) -> tuple[int, int, int, int]:
     """Inputs, their size, nodes, and networks drawn."""
-    return at(scale, 10, 50, 100), at(scale, 5, 25, 50), at(scale, 60, 500, 2000), at(scale, 200, 1000, 1000)
+    return at(scale, 10, 50, 100), at(scale, 5, 25, 50), at(scale, 60, 500, 2000), at(scale, 200, 500, 500)
 
 
 def _measured(part: Part) -> dict[str, list[Row]]:
