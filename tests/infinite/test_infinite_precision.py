@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from exact_kernels import adversarial_rows, exact, worst
@@ -12,12 +14,17 @@ SETTINGS = [(2**0.5, 0.0), (1.0, 0.1), (1.7, 0.05)]
 """The edge of chaos of ReLU, the ordered phase, and the chaotic one, where errors grow from layer to layer."""
 
 
+@cache
+def truth_of(dtype, activation, sigma_w, sigma_b):
+    return exact(adversarial_rows(dtype), activation, 10, sigma_w, sigma_b)
+
+
 @pytest.mark.parametrize(("sigma_w", "sigma_b"), SETTINGS)
 @pytest.mark.parametrize("activation", ["relu", "erf"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
 def test_kernels_of_ten_layers_are_exact(activation, sigma_w, sigma_b, dtype, tolerance):
     x = adversarial_rows(dtype)
-    truth = exact(x, activation, 10, sigma_w, sigma_b)
+    truth = truth_of(dtype, activation, sigma_w, sigma_b)
     for depth in range(1, 11):
         nngp, ntk = MLP(depth, activation, sigma_w, sigma_b).kernels(x)
         assert worst(nngp, truth[depth - 1][0]) < tolerance
@@ -86,3 +93,29 @@ def test_differentiated_kernels_have_the_values_of_the_others():
     network = MLP(3, "relu", 1.3, 0.2)
     for plain, tracked in zip(network.kernels(x), network.kernels(x.clone().requires_grad_()), strict=True):
         assert torch.allclose(plain, tracked.detach(), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize(("sigma_w", "sigma_b"), SETTINGS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
+def test_compiled_pass_is_as_exact(monkeypatch, sigma_w, sigma_b, dtype, tolerance):
+    monkeypatch.setattr("widthwise.infinite.gram.WORTH", 0)
+    x = adversarial_rows(dtype)
+    truth = truth_of(dtype, "relu", sigma_w, sigma_b)
+    for depth in (1, 3, 10):
+        nngp, ntk = MLP(depth, "relu", sigma_w, sigma_b).kernels(x)
+        assert worst(nngp, truth[depth - 1][0]) < tolerance
+        assert worst(ntk, truth[depth - 1][1]) < tolerance
+        assert torch.equal(ntk, ntk.mT)
+
+
+@pytest.mark.parametrize("train", ["all", "first", "last"])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.2)", "abs", "erf"])
+@pytest.mark.parametrize("sigma_b", [None, 0.3])
+def test_compiled_pass_agrees_with_the_layers(monkeypatch, train, activation, sigma_b):
+    x = torch.randn(40, 7)
+    network = MLP(3, activation, 1.3, sigma_b, train=train)
+    plain = *network.kernels(x), network.ntk(x[:5], x)
+    monkeypatch.setattr("widthwise.infinite.gram.WORTH", 0)
+    compiled = *network.kernels(x), network.ntk(x[:5], x)
+    for a, b in zip(plain, compiled, strict=True):
+        assert torch.allclose(a, b, rtol=2e-6, atol=1e-6 * float(a.abs().max()))

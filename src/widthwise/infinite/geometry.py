@@ -20,6 +20,8 @@ NEAR = {torch.float64: 0.99, torch.float32: 0.9}
 """Cosines beyond these are worked out again."""
 MANY = 32
 """If more than one pair in so many is near, all of the tile are worked out again: cheaper than gathering them."""
+ROWS = 256
+"""Inputs normalised at a time."""
 CHUNK = 1 << 22
 """Numbers gathered at a time."""
 
@@ -40,9 +42,9 @@ class Vectors:
 
     @classmethod
     def of(cls, x: Tensor) -> Vectors:
-        """Normalise in float64."""
-        length = torch.linalg.vector_norm(x.double(), dim=1)
-        return cls(x, _unit(x, length).to(x.dtype), length)
+        """Normalise in float64, a few rows at a time, which stay in cache."""
+        parts = [_normalised(some) for some in x.split(ROWS)]  # type: ignore[no-untyped-call]
+        return cls(x, *(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def __getitem__(self, rows: slice | Tensor) -> Vectors:
         """Some of the inputs."""
@@ -72,9 +74,9 @@ class Vectors:
         gap = torch.zeros_like(self.r)
         return Pair(gap, gap.new_zeros(()) if tangent else None, Layout(across=False))
 
-    def pair(self, other: Vectors, tangent: bool) -> Pair:
-        """Angles between these inputs and others."""
-        gap, rest = _angles(self, other)
+    def pair(self, other: Vectors, tangent: bool, diagonal: bool) -> Pair:
+        """Angles between these inputs and others, of which the first are the same if ``diagonal``."""
+        gap, rest = _angles(self, other, diagonal)
         return Pair(gap, gap.new_zeros(()) if tangent else None, Layout(), rest)
 
 
@@ -109,7 +111,7 @@ class Images:
         gap = self._gap(self, layout)
         return Pair(gap, gap.new_zeros(()) if tangent else None, layout)
 
-    def pair(self, other: Images, tangent: bool) -> Pair:
+    def pair(self, other: Images, tangent: bool, diagonal: bool) -> Pair:
         """Angles between positions of these inputs and of others."""
         layout = Layout(self.r.ndim - 1, self.full)
         gap = self._gap(other, layout)
@@ -126,18 +128,32 @@ class Images:
         return torch.where(blank, 1.0, total / 2)
 
 
+def _normalised(x: Tensor) -> tuple[Tensor, Tensor]:
+    length = torch.linalg.vector_norm(x.double(), dim=1)
+    return _unit(x, length).to(x.dtype), length
+
+
 def _unit(x: Tensor, length: Tensor) -> Tensor:
-    return safe_ratio(x.double(), length.unsqueeze(1))
+    return x.double() / torch.where(length > 0, length, 1.0).unsqueeze(1)
 
 
-def _angles(u: Vectors, v: Vectors) -> tuple[Tensor, Tensor]:
+def _angles(u: Vectors, v: Vectors, diagonal: bool) -> tuple[Tensor, Tensor]:
     """1 - c and 1 + c of all pairs."""
     c = u.unit @ v.unit.mT
+    if diagonal:
+        alike = torch.eye(*c.shape, dtype=torch.bool, device=c.device)
+        gap, rest = _apart(u, v, c.masked_fill(alike, 0.0))
+        return gap.masked_fill(alike, 0.0), rest.masked_fill(alike, 2.0)
+    return _apart(u, v, c)
+
+
+def _apart(u: Vectors, v: Vectors, c: Tensor) -> tuple[Tensor, Tensor]:
+    """1 - c and 1 + c, formed anew where c is near 1 or -1."""
     gap, rest = 1 - c, 1 + c
+    if float(torch.linalg.vector_norm(c.detach(), math.inf)) <= NEAR[c.dtype]:
+        return gap, rest
     near = c.detach().abs() > NEAR[c.dtype]
     count = int(near.sum())
-    if not count:
-        return gap, rest
     same = c.detach() > 0
     if count * MANY > near.numel():
         apart, together = (_squared(u.exact, side * v.exact).to(c.dtype) / 2 for side in (1, -1))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from widthwise.errors import InputError, InputTypeError, check_finite, check_type
+from widthwise.infinite.fused import Fused, fused
 from widthwise.infinite.geometry import Images, Vectors
 from widthwise.infinite.memory import check_fits
 from widthwise.infinite.state import Pair, Trace
@@ -26,6 +28,10 @@ LARGE = 1 << 24
 """The same elsewhere, where a kernel launch costs more than a pass through memory."""
 OWN = 1 << 22
 """Numbers held at a time when each input is paired with itself."""
+LONG = 512
+"""Rows and columns of a tile that is passed through compiled loops."""
+WORTH = 1 << 21
+"""Pairs; fewer are done before the compiler is."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,14 @@ class Task:
         first, second = slice(0, len(x1)), slice(len(x1), None)
         return cls(network, both[first], both[second], (trace[first], trace[second]), nngp, ntk)
 
+    @cached_property
+    def fused(self) -> Fused | None:
+        """The compiled pass through all layers, where there is one and the matrix is worth compiling it."""
+        x = self.left.unit
+        if x.device.type != "cpu" or self.shape[0] * self.shape[1] < WORTH or self.traces[0].after.requires_grad:
+            return None
+        return fused(self.network, *self.traces, x.dtype) if isinstance(self.left, Vectors) else None
+
     @property
     def symmetric(self) -> bool:
         """Whether there is one set of inputs."""
@@ -80,7 +94,11 @@ class Task:
 
     def tile(self, rows: slice, columns: slice) -> Tile:
         """The kernels of some of the inputs."""
-        pair = self.left[rows].pair(self.right[columns], self.ntk)  # type: ignore[arg-type]  # both are of one kind
+        diagonal = self.symmetric and rows.start == columns.start
+        pair = self.left[rows].pair(self.right[columns], self.ntk, diagonal)  # type: ignore[arg-type]  # of one kind
+        if self.fused is not None:
+            both = self.fused(pair, rows, columns)
+            return Tile(rows, columns, both[0] if self.nngp else None, both[1] if self.ntk else None)
         a, b = self.traces[0][rows], self.traces[1][columns]
         after = self.network.pairs(pair, a, b)
         _check_flat(after)
@@ -98,6 +116,8 @@ class Task:
                 yield self.tile(slice(top, min(top + high, stop)), slice(at, min(at + wide, n2)))
 
     def _sizes(self) -> tuple[int, int]:
+        if self.fused is not None:  # goes by rows, so that tiles may be as large as suits the matrix product
+            return LONG, LONG
         each = 1
         if isinstance(self.left, Images):
             positions = math.prod(self.left.r.shape[1:])

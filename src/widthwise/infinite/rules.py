@@ -73,17 +73,17 @@ class Slopes:
     b: float
 
     @property
-    def _parts(self) -> tuple[float, float]:
+    def parts(self) -> tuple[float, float]:
         """Squares of the line's slope and of the multiple of abs(x)."""
         return ((self.a + self.b) / 2) ** 2, ((self.b - self.a) / 2) ** 2
 
     def rows(self, r: Tensor, tangent: bool) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
         """E[phi^2] = (a^2 + b^2) q / 2."""
-        return math.sqrt(sum(self._parts)) * r, (), ()
+        return math.sqrt(sum(self.parts)) * r, (), ()
 
     def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
         """Arc-cosine kernels of order 1 and 0."""
-        line, bend = self._parts
+        line, bend = self.parts
         total = line + bend
         if bend == 0 or total == 0:
             return Pair(pair.gap, _times(pair.ntk, total), pair.layout, pair.rest)

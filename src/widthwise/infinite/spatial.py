@@ -69,17 +69,14 @@ class Conv(Weighted):
     def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
         """Sum squared distances and tangent kernels under the kernel; equal biases leave distances alone."""
         layout, windows = pair.layout, self._windows(tuple(left.before.shape[1:]))
-        distance = pair.outer(left.before, right.before).mul(2).mul(pair.gap)
-        distance = distance + (layout.left(left.before) - layout.right(right.before)).square()
+        distance = _distance(pair, left.before, right.before)
         distance = self._mean_distance(distance, layout, windows, left.before, right.before)
-        across = pair.outer(left.after, right.after)
-        gap = distance - (layout.left(left.after) - layout.right(right.after)).square()
-        gap = safe_ratio(gap.clamp(min=0), 2 * across).clamp(max=2)
+        gap = _correlated(distance, layout, left.after, right.after)
         ntk = pair.ntk
         if ntk is not None:
             ntk = self._mean(ntk.expand_as(pair.gap), layout, windows)
             if self.train:
-                covariance = (1 - gap) * across
+                covariance = Pair(gap, None, layout).covariance(left.after, right.after)
                 weights = covariance - self.sigma_b**2 if self.sigma_b else covariance
                 ntk = ntk + self._own(weights, covariance, left.width)
         return Pair(gap, ntk, layout)
@@ -203,13 +200,10 @@ class Flatten(Layer):
         layout = pair.layout
         if not layout.space:
             return pair
-        apart = (layout.left(left.before) - layout.right(right.before)).square()
-        distance = _like(2 * pair.outer(left.before, right.before) * pair.gap + apart, layout).mean(-1)
+        distance = _like(_distance(pair, left.before, right.before), layout).mean(-1)
         ntk = None if pair.ntk is None else _like(pair.ntk.expand_as(pair.gap), layout).mean(-1)
         flat = Layout(0, False, layout.across)
-        gap = distance - (flat.left(left.after) - flat.right(right.after)).square()
-        gap = safe_ratio(gap.clamp(min=0), 2 * flat.left(left.after) * flat.right(right.after)).clamp(max=2)
-        return Pair(gap, ntk, flat)
+        return Pair(_correlated(distance, flat, left.after, right.after), ntk, flat)
 
 
 @dataclass(frozen=True)
@@ -287,6 +281,21 @@ def _each(name: str, sizes: int | tuple[int, ...], space: tuple[int, ...]) -> tu
     if len(given) != len(space):
         raise InputError(f"{name}: got {len(given)} sizes, allowed are as many as spatial axes, {len(space)}")
     return given
+
+
+def _distance(pair: Pair, left: Tensor, right: Tensor) -> Tensor:
+    """Squared distances, from the roots of the variances."""
+    layout = pair.layout
+    apart = (layout.left(left) - layout.right(right)).square()
+    return torch.addcmul(apart, layout.left(2 * left) * pair.gap, layout.right(right))
+
+
+def _correlated(distance: Tensor, layout: Layout, left: Tensor, right: Tensor) -> Tensor:
+    """1 - c of squared distances; 0 where a variance is 0."""
+    ones = torch.ones((), dtype=left.dtype, device=left.device)
+    apart = (layout.left(left) - layout.right(right)).square()
+    gap = (distance - apart) * layout.left(safe_ratio(ones, 2 * left)) * layout.right(safe_ratio(ones, right))
+    return gap.clamp(0, 2)
 
 
 def _own_covariance(rows: Rows) -> Tensor:

@@ -1,0 +1,177 @@
+"""Kernels of infinite width: time of widthwise, of neural-tangents where it can be imported, and of plain PyTorch.
+
+All contenders run in turn in one process pinned to one core; ratios are to widthwise, with their spread over rounds,
+and largest differences between results are printed. Plain PyTorch is the textbook's recursion on whole matrices.
+
+    python benchmarks/bench_kernels.py --part dense            # NNGP and NTK, d = 784, n = 4000, ReLU, depth 1 and 5
+    python benchmarks/bench_kernels.py --part gap --images 32  # CNN of 10 layers with global average pooling
+    python benchmarks/bench_kernels.py --part tanh             # an activation without a closed form, n = 500
+    python benchmarks/bench_kernels.py --part memory           # peak memory of a matrix streamed to a file
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+import torch  # after the number of threads is set
+from _timing import header, interleaved, ratio
+
+from widthwise.environment import machine
+from widthwise.kernels import MLP, Conv, Dense, GlobalAvgPool, Network
+
+try:
+    import jax
+    import neural_tangents
+    from neural_tangents import stax
+except ImportError as error:
+    stax, WHY = None, str(error)
+
+SIGMA_W = 2**0.5
+Contenders = dict[str, Callable[[], Any]]
+
+
+def peer(layers: list[Any], x: torch.Tensor) -> Callable[[], Any]:
+    """neural-tangents' compiled kernel of the same data."""
+    _, _, kernel = stax.serial(*layers)
+    compiled = jax.jit(lambda a: tuple(kernel(a, None, ("nngp", "ntk"))))
+    data = jax.numpy.asarray(x.numpy())
+    return lambda: jax.block_until_ready(compiled(data))
+
+
+def plain(x: torch.Tensor, depth: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """ReLU perceptron by whole matrices."""
+    K = SIGMA_W**2 * x @ x.mT / x.shape[1]
+    T = K.clone()
+    for _ in range(depth):
+        r = K.diagonal().sqrt()
+        scale = torch.outer(r, r)
+        theta = torch.acos((K / scale).clamp(-1, 1))
+        opening = (math.pi - theta) / math.pi
+        K = SIGMA_W**2 * scale * (torch.sin(theta) / math.pi + opening * torch.cos(theta)) / 2
+        T = K + SIGMA_W**2 * T * opening / 2
+    return K, T
+
+
+def dense(depth: int) -> Contenders:
+    """NNGP and NTK of a ReLU perceptron."""
+    x = torch.randn(4000, 784)
+    network = MLP(depth, "relu", SIGMA_W)
+    found: Contenders = {"widthwise": lambda: network.kernels(x), "plain PyTorch": lambda: plain(x, depth)}
+    if stax:
+        hidden = [stax.Dense(1, W_std=SIGMA_W), stax.Relu()] * depth
+        found["neural-tangents"] = peer([*hidden, stax.Dense(1, W_std=SIGMA_W)], x)
+    return found
+
+
+def gap(images: int) -> Contenders:
+    """NNGP and NTK of a convolutional network of ten layers with global average pooling."""
+    x = torch.randn(images, 3, 16, 16)
+    network = Network(*[Conv(sigma_w=SIGMA_W, padding="circular"), "relu"] * 10, GlobalAvgPool(), Dense())
+    found: Contenders = {"widthwise": lambda: network.kernels(x)}
+    if stax:
+        hidden = [stax.Conv(1, (3, 3), padding="CIRCULAR", W_std=SIGMA_W), stax.Relu()] * 10
+        last = [stax.GlobalAvgPool(), stax.Dense(1, W_std=1.0)]
+        found["neural-tangents"] = peer([*hidden, *last], x.permute(0, 2, 3, 1).contiguous())
+    return found
+
+
+def tanh() -> Contenders:
+    """NNGP and NTK of a tanh perceptron of one hidden layer, inputs of different lengths."""
+    x = torch.randn(500, 100)
+    network = MLP(1, "tanh", SIGMA_W)
+    found: Contenders = {"widthwise": lambda: network.kernels(x)}
+    if stax:
+        phi = stax.ElementwiseNumerical(fn=jax.numpy.tanh, deg=25)
+        found["neural-tangents, quadrature of degree 25"] = peer(
+            [stax.Dense(1, W_std=SIGMA_W), phi, stax.Dense(1, W_std=SIGMA_W)], x
+        )
+    return found
+
+
+def compare(title: str, contenders: Contenders, rounds: int) -> dict[str, Any]:
+    """Time the contenders in turn, print and return what was found."""
+    ours = [kernel.double() for kernel in contenders["widthwise"]()]
+    seconds = interleaved(contenders, rounds)
+    print(f"\n{title}")
+    rows = []
+    for name, times in seconds.items():
+        theirs = [torch.tensor(kernel.tolist(), dtype=torch.float64) for kernel in contenders[name]()]
+        apart = max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(ours, theirs, strict=True))
+        median, faster = statistics.median(times), ratio(times, seconds["widthwise"])
+        print(f"  {name:42} {median:9.3f} s   {faster:24} differs by {apart:.0e} of the largest entry")
+        rows.append({"name": name, "seconds": times, "ratio": faster, "apart": apart})
+    return {"title": title, "contenders": rows}
+
+
+def memory(n: int) -> dict[str, Any]:
+    """Peak of the memory that is not the file's, while a Gram matrix streams to it."""
+    x, peak, start = torch.randn(n, 784), 0.0, _resident()
+
+    def watch(done: float, total: float, what: str) -> None:
+        nonlocal peak
+        peak = max(peak, _resident() - start)
+
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        path = MLP(1, "relu", SIGMA_W).save(Path(folder) / "ntk.npy", x, watch=watch)
+        size = path.stat().st_size / 2**30
+    print(f"\nNTK of {n} inputs to a file of {size:.1f} GiB: memory rises by {peak:.2f} GiB beside it")
+    return {"title": f"NTK of {n} inputs to a file", "file_gib": size, "memory_gib": peak}
+
+
+def _resident() -> float:
+    """GiB of this process's own memory, files it has mapped aside."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 2**20
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=("dense", "gap", "tanh", "memory", "quick"), default="quick")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--inputs", type=int, default=20000)
+    parser.add_argument("--out", type=Path, help="folder for a JSON of what was found")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    torch.manual_seed(0)
+    header("Kernels of infinite width, one core")
+    print(f"  neural-tangents: {_peer_version()}")
+    found: list[dict[str, Any]] = []
+    if arguments.part in ("dense", "quick"):
+        for depth in (1, 5):
+            title = f"NNGP and NTK, d = 784, n = 4000, ReLU, {depth} hidden layers, float32"
+            found.append(compare(title, dense(depth), arguments.rounds))
+    if arguments.part in ("tanh", "quick"):
+        found.append(compare("NNGP and NTK, d = 100, n = 500, tanh, float32", tanh(), arguments.rounds))
+    if arguments.part == "gap":
+        title = f"CNN of 10 layers, global average pooling, {arguments.images} images 16 x 16 x 3, float32"
+        found.append(compare(title, gap(arguments.images), arguments.rounds))
+    if arguments.part == "memory":
+        found.append(memory(arguments.inputs))
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        facts = {"machine": machine() | {"neural-tangents": _peer_version()}, "results": found}
+        path = arguments.out / f"bench-{arguments.part}.json"
+        path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _peer_version() -> str:
+    return f"{neural_tangents.__version__}, jax {jax.__version__}" if stax else f"cannot be imported ({WHY})"
+
+
+if __name__ == "__main__":
+    main()
