@@ -1,5 +1,9 @@
 import copy
+import os
 import pickle
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,7 +14,7 @@ from torch import nn
 from torch.library import opcheck
 
 from widthwise.errors import InputError, InputTypeError
-from widthwise.sparse import SparseLinear, _product, ops
+from widthwise.sparse import SparseLinear, _product, _vector, ops
 from widthwise.sparse._fallback import gradients as plain_gradients
 from widthwise.sparse._fallback import product as plain_product
 from widthwise.sparse.pattern import Pattern, row_pointers
@@ -339,3 +343,39 @@ def test_compressed_rows_round_trip():
     by_column = mask.nonzero()[pattern.order.long()]
     assert torch.equal(by_column[:, 0], pattern.rows.long())
     assert by_column[:, 1].diff().min() >= 0
+
+
+def test_an_old_processor_is_told_once_and_served(monkeypatch):
+    monkeypatch.setattr(_vector.llvm, "get_host_cpu_features", lambda: {"sse2": True})
+    monkeypatch.setattr(_vector.platform, "machine", lambda: "x86_64")
+    _vector.is_supported.cache_clear()
+    layer = layer_of()
+    x = torch.randn(4, 30, dtype=torch.float64)
+    try:
+        with pytest.warns(UserWarning, match="no AVX2"):
+            y = layer(x)
+        torch.testing.assert_close(layer(x), y)
+        torch.testing.assert_close(y, x @ layer.dense().t() + layer.bias)
+    finally:
+        _vector.is_supported.cache_clear()
+
+
+_COMPILE = """
+from numba import cfunc, types
+from widthwise.sparse import _native, _vector
+_vector.vector_bytes = lambda: 64
+kernel = cfunc(types.void(types.CPointer(types.int64)))(getattr(_native, {name!r}))
+code = kernel._library.get_asm_str()
+print(sum("vfmadd" in line and "zmm" in line for line in code.splitlines()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("86" not in platform.machine(), reason="AVX-512 belongs to x86")
+@pytest.mark.parametrize("name", ["add_rows_f32_u16", "column_gradients_f32_u16"])
+def test_wider_vectors_compile_to_wider_instructions(name):
+    target = {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": "+avx512f,+avx512vl,+avx512dq,+avx2,+fma"}
+    code = _COMPILE.format(name=name)
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | target, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 36  # one to eight registers, at least once each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from widthwise.sparse._vector import vector_bytes
+from widthwise.sparse._vector import is_supported, vector_bytes
 
 __all__ = ["index_dtype", "is_native", "lanes", "suffix"]
 
@@ -13,7 +13,7 @@ _SUFFIXES = {torch.float32: "f32", torch.float64: "f64", torch.uint16: "u16", to
 
 def is_native(device: torch.device, *dtypes: torch.dtype) -> bool:
     """Whether there is a kernel for tensors of these types on this device."""
-    return device.type == "cpu" and all(dtype in _SUFFIXES for dtype in dtypes)
+    return device.type == "cpu" and all(dtype in _SUFFIXES for dtype in dtypes) and is_supported()
 
 
 def suffix(*dtypes: torch.dtype) -> str:
