@@ -1,0 +1,116 @@
+"""The table of section 9.3: |X|^2 and the smallest eigenvalue of H, three preparations of the data."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from widthwise import data as datasets
+from widthwise.experiments.asymmetrical_scaling.common import path_only
+from widthwise.experiments.outcome import Outcome, Row
+from widthwise.experiments.parts import in_parts
+from widthwise.experiments.robust_pruning.common import at, canvas
+from widthwise.kernels.spectrum import PREPARATIONS, extreme_eigenvalues, prepare_rows
+from widthwise.report.style import LIGHT
+
+__all__ = ["table1"]
+
+_PAPER = {  # preparation -> largest and smallest eigenvalue on all of MNIST, as printed
+    "normalized": (24454.8, 0.01515),
+    "zero-mean": (18488.5, 0.01574),
+    "whitened": (314.871, 0.02003),
+    "whitened-centred": (314.871, 0.02003),
+}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One matrix, and all that its numbers depend on."""
+
+    data: str
+    rows: int | None
+    preparation: str
+
+
+def table1(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """Largest eigenvalue of X'X on the whole training set, both ends on its first n rows, ReLU.
+
+    Factors of all of MNIST take 7 GB of files in the system's folder for temporary ones and about an hour of one core
+    each; a run that is stopped goes on from there.
+
+    Args:
+        scale: n = 3000 and 10 000 at ``"small"``, all rows at ``"paper"``.
+        data: MNIST by default.
+        seed: of nothing; all is determined.
+    """
+    name = path_only(data) if data is not None else at(scale, "digits", "mnist", "mnist")
+    counts: tuple[int | None, ...] = at(scale, (100,), (3000, 10_000), (None,))
+    parts = [_Part(str(name), n, how) for how in PREPARATIONS for n in counts]
+    rows: list[Row] = [
+        {"preparation": part.preparation, **found}
+        for part, found in zip(parts, in_parts("matrices", parts, _measure), strict=True)
+    ]
+    settings = {"activation": "relu", "rows": [row["rows"] for row in rows[: len(counts)]], "seed": seed}
+    return Outcome("table1", scale, settings, rows, _draw(rows), _notes(rows, str(name)))
+
+
+def _measure(part: _Part) -> dict[str, Any]:
+    x = datasets.load(part.data).x
+    began = time.perf_counter()
+    whole = prepare_rows(x, part.preparation)
+    largest_of_all = float(torch.linalg.eigvalsh(whole.mT @ whole)[-1])
+    rows = whole[: part.rows]
+    found = extreme_eigenvalues(rows, folder=_folder(rows), precision="single")
+    return {
+        "rows": found.n,
+        "features": rows.shape[1],
+        "largest_of_all": largest_of_all,
+        "largest": found.largest,
+        "smallest": found.smallest,
+        "smallest_error": found.smallest_error,
+        "second": found.second,
+        "kappa": found.kappa(),
+        "width": found.width(),
+        "seconds": time.perf_counter() - began,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20),
+    }
+
+
+def _folder(rows: torch.Tensor) -> Path:
+    """Where the factor of these rows is kept until it is done: the same in every run on this machine."""
+    digest = hashlib.sha256(rows.numpy().tobytes()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / "widthwise-spectrum" / digest
+
+
+def _notes(rows: list[Row], name: str) -> list[str]:
+    notes = []
+    for row in rows:
+        largest, smallest = _PAPER[row["preparation"]]
+        printed = f" (printed for all of MNIST: {largest:g}, {smallest:g})" if "mnist" in name else ""
+        notes.append(
+            f"{row['preparation']}: |X|^2 of all rows {row['largest_of_all']:.6g}; n = {row['rows']}: |X|^2 "
+            f"{row['largest']:.6g}, smallest eigenvalue {row['smallest']:.7g} +- {row['smallest_error']:.1g}, kappa "
+            f"{row['kappa']:.3g}, {row['seconds']:.0f} s, process at most {row['peak_gib']:.2g} GiB{printed}"
+        )
+    return notes
+
+
+def _draw(rows: list[Row]) -> Figure:
+    figure, (panel,) = canvas(["smallest eigenvalue of H"], width=4.6, height=3.2)
+    for i, how in enumerate(PREPARATIONS):
+        mine = [row for row in rows if row["preparation"] == how]
+        colour = LIGHT[f"series-{i + 1}"]
+        panel.plot([r["rows"] for r in mine], [r["smallest"] for r in mine], "o-", ms=4, color=colour, label=how)
+    panel.set_xscale("log")
+    panel.set_xlabel("rows")
+    panel.legend(frameon=False, fontsize=7)
+    return figure

@@ -1,0 +1,145 @@
+"""The experiments on the infinite-width limit: their short cuts against plain networks and autograd."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from widthwise.activations import get
+from widthwise.activations.base import affine
+from widthwise.errors import InputError
+from widthwise.experiments.infinite_width import EXPERIMENTS, fig2, fig3, fig8, table1
+from widthwise.experiments.infinite_width.difference import _Part, start_less
+from widthwise.experiments.infinite_width.shallow import (
+    descend,
+    limit_prediction,
+    linearized_prediction,
+    start,
+    zeros_and_ones,
+)
+from widthwise.experiments.infinite_width.sparse_net import SparseNet, Task, accuracy_after
+from widthwise.linearized import linearize
+from widthwise.models.node_scaled import Shallow
+
+
+def network(problem, first, name):
+    model = Shallow(problem.x.shape[1], [1 / len(first.signs)] * len(first.signs), 1, name).double()
+    model.weight.data = first.weights * math.sqrt(problem.x.shape[1])  # which divides by it
+    model.sign.copy_(first.signs.sign()[None])
+    return model
+
+
+def trained(net, problem, targets, rate, steps):
+    sgd = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=rate)
+    for _ in range(steps):
+        sgd.zero_grad()
+        (0.5 * (targets - net(problem.x)[:, 0]).square().sum()).backward()
+        sgd.step()
+    return net(problem.test)[:, 0].detach()
+
+
+@pytest.mark.parametrize("name", ["relu", "erf"])
+def test_descent_on_preactivations_is_descent_on_weights(name):
+    problem = zeros_and_ones("digits", 4)
+    first, d = start(problem, 12, 0), problem.x.shape[1]
+    scales = torch.tensor([0.5, 3.0], dtype=torch.float64)
+    outputs, before = descend(problem, first, get(name), scales, 0.05, 30)
+    for out, scale in zip(outputs, scales, strict=True):
+        model = network(problem, first, name)
+        torch.testing.assert_close(before.double(), model(problem.test)[:, 0].detach(), rtol=1e-4, atol=1e-5)
+        true = trained(model, problem, scale * problem.y, 0.05 * d, 30)  # in units of weights over sqrt(d)
+        torch.testing.assert_close(out.double(), true, rtol=1e-3, atol=1e-4)
+
+
+def test_the_closed_form_is_descent_on_the_linearized_difference_network():
+    problem = zeros_and_ones("digits", 4)
+    first, d = start(problem, 12, 0), problem.x.shape[1]
+    net = linearize(network(problem, first, "relu"), difference=True)
+    true = trained(net, problem, problem.y, 0.05 * d, 30)
+    torch.testing.assert_close(linearized_prediction(problem, first, get("relu"), 0.05, 30), true)
+
+
+def test_wide_networks_approach_the_limit():
+    problem, phi = zeros_and_ones("digits", 5), affine(get("erf"), inner=2.0)
+    limit = limit_prediction(problem, phi)
+    errors = [
+        float(
+            (linearized_prediction(problem, start(problem, m, 0), phi, 0.02, 10**7) - limit).norm() / problem.y.norm()
+        )
+        for m in (100, 20_000)
+    ]
+    assert errors[1] < 0.03 < errors[0]
+
+
+def test_scaled_targets_are_difference_networks_in_weights():
+    problem = zeros_and_ones("digits", 4)
+    part = _Part("fig3", "digits", 4, "relu", 12, 20, 0, (1.0, 1e-3))
+    found = start_less(problem, part, get("relu"))
+    first = start(problem, 12, 0)
+    z = first.weights.clone()
+    for _ in range(20):  # eps = 1 by hand
+        pre = z @ problem.x.T
+        u = first.signs @ pre.relu() - first.signs @ (first.weights @ problem.x.T).relu()
+        z = z + 0.01 * ((pre > 0) * first.signs[:, None] * (problem.y - u)) @ problem.x
+    true = first.signs @ ((z @ problem.test.T).relu() - (first.weights @ problem.test.T).relu())
+    torch.testing.assert_close(found[0], true, rtol=1e-3, atol=1e-5)
+    near = linearized_prediction(problem, first, get("relu"), 0.01, 20)
+    assert float((found[1] - near).norm()) < 0.05 * float((found[0] - near).norm()) + 1e-3 * float(near.norm())
+
+
+def test_problem_keeps_the_products_of_inputs():
+    problem = zeros_and_ones("digits", 6)
+    rows = torch.cat([problem.x, problem.test])
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(24, dtype=torch.float64))
+    assert problem.x.shape == (12, 24)
+    assert sorted(problem.y.tolist()) == [0.0] * 6 + [1.0] * 6
+    with pytest.raises(InputError, match="examples of a class"):
+        zeros_and_ones("digits", 100)
+
+
+@pytest.mark.parametrize("live", [20, 150])
+def test_sparse_network_steps_as_autograd_would(live):
+    net = SparseNet(30, 10, 3, live, seed=1)
+    dense = (net.first if live > 30 else net.first.to_dense()).clone()
+    first, last = nn.Parameter(dense.clone()), nn.Parameter(net.last.clone())
+    mask = dense != 0
+    assert int(mask.sum()) == live
+    x, labels = torch.randn(8, 30), torch.randint(3, (8,))
+    out = (x @ first.T / 30**0.5).relu() @ last.T / 10**0.5
+    torch.testing.assert_close(net.outputs(x), out.detach())
+    functional.cross_entropy(out, labels).backward()
+    net.step(x, labels, 0.7)
+    torch.testing.assert_close(net.last, last.detach() - 0.7 * last.grad)
+    after = net.first if live > 30 else net.first.to_dense()
+    torch.testing.assert_close(after, dense - 0.7 * first.grad * mask)
+
+
+def test_sparse_network_learns():
+    x, y = torch.randn(300, 12), torch.randint(2, (300,))
+    x[:, 0] += 4.0 * y - 2
+    task = Task(x[:200], y[:200], x[200:], y[200:])
+    assert accuracy_after(task, 16, 100, 60, 3.0, 0) > 0.9
+
+
+def test_figure_2_and_3_at_smoke_scale():
+    rows = fig2().rows
+    linear = {row["width"]: row["linearized"] for row in rows}
+    assert all(row["linearized"] == linear[row["width"]] for row in rows)  # flat in the scale
+    assert {row["scale"] for row in rows} == {0.01, 0.1, 1.0, 10.0, 100.0}
+    by_eps = {row["eps"]: row["error"] for row in fig3().rows if row["activation"] == "relu"}
+    assert by_eps[1e-4] < by_eps[1.0] < by_eps[1e-8]
+
+
+def test_figure_8_and_the_table_at_smoke_scale():
+    outcome = fig8(seeds=2)
+    assert [row["width"] for row in outcome.rows] == [6, 18, 36]
+    assert all(row["measured"] > 0 and 0 <= row["accuracy"] <= 1 for row in outcome.rows)
+    rows = table1().rows
+    assert [row["preparation"] for row in rows] == ["normalized", "zero-mean", "whitened", "whitened-centred"]
+    assert all(row["largest_of_all"] > row["largest"] > 1 > row["smallest"] > row["smallest_error"] for row in rows)
+
+
+def test_registered():
+    assert set(EXPERIMENTS) == {"fig1", "fig2", "fig3", "fig8", "table1"}
