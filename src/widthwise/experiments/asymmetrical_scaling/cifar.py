@@ -21,6 +21,7 @@ from widthwise.experiments.asymmetrical_scaling.common import (
     Part,
     Setting,
     draw_bands,
+    log_height,
     measure,
     network,
     path_only,
@@ -218,6 +219,6 @@ def _draw(rows: Sequence[Row], settings: Sequence[Setting]) -> Figure:
     for panel, (axis, quantity) in zip(panels, _PANELS, strict=True):
         draw_bands(panel, rows, axis, quantity, settings=settings)
         panel.set_xlabel("SGD steps" if axis == "steps" else axis)
-    panels[3].set_yscale("log")
+    log_height(panels[3])
     panels[0].legend(frameon=False)
     return figure

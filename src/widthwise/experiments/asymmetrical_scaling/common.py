@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 from widthwise.errors import InputTypeError
@@ -25,6 +26,7 @@ __all__ = [
     "Part",
     "Setting",
     "draw_bands",
+    "log_height",
     "measure",
     "network",
     "path_only",
@@ -159,6 +161,16 @@ def draw_bands(
     if len(places) <= _NAMED:  # so few that each can be named
         panel.set_xticks(places, [f"{place:g}" for place in places])
         panel.minorticks_off()
+
+
+def log_height(panel: Axes) -> None:
+    """A logarithmic vertical axis; plain numbers where it spans less than two decades."""
+    panel.set_yscale("log")
+    low, high = panel.get_ylim()
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    if high < 100 * low:
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
 
 
 def _line(rows: Sequence[Row], setting: Setting, axis: str, quantity: str) -> list[Row]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from widthwise import flow
-from widthwise.experiments.asymmetrical_scaling.common import Curves, Part, draw_bands, network, spaced
+from widthwise.experiments.asymmetrical_scaling.common import Curves, Part, draw_bands, log_height, network, spaced
 from widthwise.experiments.outcome import Row
 from widthwise.experiments.robust_pruning.common import canvas
 from widthwise.models import Shallow
@@ -179,7 +179,7 @@ def draw_full(rows: Sequence[Row]) -> Figure:
         draw_bands(panel, rows, axis, quantity)
         panel.set_xlabel(_label(axis))
         if quantity not in _LINEAR:
-            panel.set_yscale("log")
+            log_height(panel)
     panels[0].legend(frameon=False)
     return figure
 
@@ -193,7 +193,7 @@ def draw_brief(rows_of: Mapping[str, Sequence[Row]], shown: Sequence[tuple[str, 
         draw_bands(panel, rows, axis, quantity)
         panel.set_xlabel(_label(axis))
         if quantity not in _LINEAR:
-            panel.set_yscale("log")
+            log_height(panel)
     panels[0].legend(frameon=False)
     return figure
 

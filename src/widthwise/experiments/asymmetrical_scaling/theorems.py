@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from widthwise import activations, flow
-from widthwise.experiments.asymmetrical_scaling.common import SETTINGS, Part, network, settings_record
+from widthwise.experiments.asymmetrical_scaling.common import SETTINGS, Part, log_height, network, settings_record
 from widthwise.experiments.asymmetrical_scaling.simulated import sphere
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
@@ -185,7 +185,7 @@ def _draw(rows: list[Row]) -> Figure:
             panel.plot(places, [r["measured"] for r in mine], "o", ms=4, color=setting.colour, label=setting.label)
             line = ":" if quantity == "movement" else "-"
             panel.plot(places, [r["theory"] for r in mine], line, color=setting.colour, linewidth=1.2)
-        panel.set_yscale("log")
+        log_height(panel)
         if quantity != "smallest eigenvalue":
             panel.set_xscale("log")
             panel.set_xlabel("Σ λ²" if quantity == "NTG change" else "λ_j")
