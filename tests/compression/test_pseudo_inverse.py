@@ -4,6 +4,7 @@ import pytest
 import torch
 from compression_cases import gaussian
 
+from widthwise.compression import gram, limit_objective, objective_bound
 from widthwise.compression.linalg import explained, pseudo_solve
 
 
@@ -16,7 +17,7 @@ def psd(*shape: int, rank: int, seed: int = 0) -> torch.Tensor:
 def test_pseudo_solve_is_the_pseudo_inverse_and_batches(rank):
     G, s = psd(3, 6, rank=rank), gaussian(3, 6, 2, seed=5)
     wanted = torch.linalg.pinv(G, hermitian=True, rtol=1e-10) @ s
-    assert torch.allclose(pseudo_solve(G, s, rcond=1e-10), wanted, atol=1e-9)
+    assert torch.allclose(pseudo_solve(G, s), wanted, atol=1e-9)
 
 
 def test_pseudo_solve_of_nothing_is_nothing():
@@ -54,3 +55,33 @@ def test_explained_never_flatters():
     for seed in range(20):
         b = gaussian(5, 1, seed=seed)
         assert (b * (2 * s - G @ b)).sum() <= best + 1e-12
+
+
+@pytest.mark.parametrize("distance", [10.0**-k for k in range(2, 16)])
+def test_explained_never_flatters_neurons_that_nearly_meet(distance):
+    """Seven directions in the plane and an eighth beside one of them: R exceeds its bound at no distance."""
+    angle = torch.arange(7, dtype=torch.float64) * 2 * torch.pi / 7
+    for shift in (1.0, 1.3, -0.7):
+        all_angles = torch.cat([angle, angle[:1] + shift * distance])
+        V = torch.stack([all_angles.cos(), all_angles.sin()], 1)
+        value = limit_objective(V, "relu")
+        assert limit_objective(V[:7], "relu") * (1 - 1e-7) <= value <= objective_bound(8, 2, "relu") * (1 + 1e-7)
+
+
+_MET = (
+    (0.30544179925177534, -0.9522107472980119),
+    (0.3054418511686243, -0.9522107306445796),
+    (0.9060057860393281, -0.4232653017473313),
+    (-0.9413859965799379, -0.3373312992344427),
+    (-0.5939619815065719, 0.8044931103028706),
+    (0.2549321624562946, 0.9669589404650838),
+    (-0.7107222847190898, -0.7034726959901693),
+    (0.9994973658290812, -0.031701982599325905),
+)  # where a descent once ended: the first two lie 5e-8 apart, and Cholesky gives them coefficients of 8e6
+
+
+def test_coefficients_that_cancel_do_not_pass_for_power_explained():
+    V = torch.tensor(_MET, dtype=torch.float64)
+    value, b = explained(gram(V, activation="relu"), torch.ones(8, 1, dtype=torch.float64))
+    assert limit_objective(V[1:], "relu") * (1 - 1e-7) <= value <= objective_bound(8, 2, "relu")
+    assert b.abs().max() < 2

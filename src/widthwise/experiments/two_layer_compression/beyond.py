@@ -38,19 +38,19 @@ def configurations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Out
     """The best M > d + 1 vectors for the limit objective: their value, weights, cosines and symmetry.
 
     Args:
-        scale: ReLU with d = 2, 3, 4, 5 and M to about 3 d at ``"small"``, two other activations with d = 3.
+        scale: ReLU with d = 2, 3, 4, 5 and M to 12 at ``"small"``, two other activations with d = 3.
         data: not used.
         seed: of the starts.
     """
     plan = at(
         scale,
         {2: range(3, 6)},
-        {2: range(3, 13), 3: range(4, 15), 4: range(5, 15), 5: range(6, 15)},
+        {2: range(3, 13), 3: range(4, 11), 4: range(5, 13), 5: range(6, 13)},
         {2: range(3, 21), 3: range(4, 31), 4: range(5, 31), 5: range(6, 31), 8: range(9, 31)},
     )
     starts, iterations = at(scale, 8, 1024, 4096), at(scale, 60, 100, 500)
     cases = [("relu", d, M) for d, sizes in plan.items() for M in sizes]
-    cases += [(name, 3, M) for name in at(scale, (), _OTHERS, _OTHERS) for M in range(5, 11)]
+    cases += [(name, 3, M) for name in at(scale, (), _OTHERS, _OTHERS) for M in range(5, 9)]
     searches = [
         _Search(name, d, M, max(8, starts // 4 ** (d - 2)) if name == "relu" else 64, iterations, seed + 100 * d + M)
         for name, d, M in cases  # the fewer dimensions, the more dead ends
@@ -145,36 +145,54 @@ def activations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcom
         data: not used.
         seed: of starts and targets.
     """
-    names = at(scale, ("relu", "tanh"), _NAMES, _NAMES)
-    counts, draws, iterations = (
-        at(scale, (1, 3), (1, 2, 4, 8, 16), (1, 2, 4, 8, 16, 32)),
-        at(scale, 1, 2, 5),
-        at(scale, 30, 80, 200),
-    )
-    N, d, M, D = at(scale, 40, 400, 1000), at(scale, 6, 20, 50), 6, 8
-    rows: list[Row] = []
-    for name in names:
-        found = lbfgs(limit_energy(name), unit(8, M, D, source=generator(seed)), iterations=iterations, tolerance=1e-8)
-        row: dict[str, Any] = {"activation": name, "g0": float(duals.g(name, 0.0)), "R": -found.value}
-        row |= {"simplex": etf_objective(M, name), "proved": simplex_is_optimal(M, name)}
-        row |= {f"lost_{m}": _lost(name, N, d, m, draws, iterations, seed) for m in counts}
-        row |= {key: value for key, value in _describe(found.best, name).items() if key not in ("bound", "gap_spread")}
-        rows.append(row)
-    settings = {"N": N, "d": d, "draws": draws, "iterations": iterations, "seed": seed, "limit_M": M, "limit_d": D}
+    names = at(scale, ("relu", "tanh"), _NAMES, (*_NAMES, "silu", "softplus", "elu", "sigmoid"))
+    counts = at(scale, (1, 3), (1, 2, 4, 8, 16), (1, 2, 4, 8, 16, 32))
+    draws, iterations = at(scale, 1, 2, 5), at(scale, 30, 80, 200)
+    N, d = at(scale, 40, 400, 1000), at(scale, 6, 20, 50)
+    trials = [_Trial(name, N, d, counts, draws, iterations, seed) for name in names]
+    rows: list[Row] = [*in_parts("activations", trials, _tried)]
+    settings = {"N": N, "d": d, "draws": draws, "iterations": iterations, "seed": seed, "limit_M": _M, "limit_d": _D}
     return Outcome("activations", scale, settings, rows, _draw_lost(rows, counts))
 
 
-_NAMES = ("relu", "leaky_relu(0.1)", "gelu", "silu", "softplus", "elu", "sigmoid", "abs", "tanh", "erf")
+_NAMES = ("relu", "leaky_relu(0.1)", "gelu", "abs", "tanh", "erf")
+_M, _D = 6, 8  # of the limit objective
 
 
-def _lost(name: str, N: int, d: int, M: int, draws: int, iterations: int, seed: int) -> float:
+@dataclass(frozen=True)
+class _Trial:
+    """One activation, and all that its row depends on."""
+
+    activation: str
+    N: int
+    d: int
+    counts: tuple[int, ...]
+    draws: int
+    iterations: int
+    seed: int
+
+
+def _tried(trial: _Trial) -> dict[str, Any]:
+    name = trial.activation
+    start = unit(8, _M, _D, source=generator(trial.seed))
+    found = lbfgs(limit_energy(name), start, iterations=trial.iterations, tolerance=1e-8)
+    row: dict[str, Any] = {"activation": name, "g0": float(duals.g(name, 0.0)), "R": -found.value}
+    row |= {"simplex": etf_objective(_M, name), "proved": simplex_is_optimal(_M, name)}
+    row |= {f"lost_{M}": _lost(trial, M) for M in trial.counts}
+    return row | {
+        key: value for key, value in _describe(found.best, name).items() if key not in ("bound", "gap_spread")
+    }
+
+
+def _lost(trial: _Trial, M: int) -> float:
     """The part of a random target's power that M neurons lose at best, mean over targets."""
     lost = []
-    for s in range(seed, seed + draws):
-        target = random_target(N, d, s, name)
-        subsets = torch.stack([target.W[torch.randperm(N, generator=generator(10 * s + k))[:M]] for k in range(4)])
-        lost.append(lbfgs(full_objective(target), subsets, iterations=iterations, tolerance=1e-6).value)
-    return math.fsum(lost) / draws
+    for s in range(trial.seed, trial.seed + trial.draws):
+        target = random_target(trial.N, trial.d, s, trial.activation)
+        subsets = [target.W[torch.randperm(trial.N, generator=generator(10 * s + k))[:M]] for k in range(4)]
+        objective = full_objective(target)
+        lost.append(lbfgs(objective, torch.stack(subsets), iterations=trial.iterations, tolerance=1e-6).value)
+    return math.fsum(lost) / trial.draws
 
 
 def _draw(rows: list[Row], pictures: dict[int, Tensor]) -> Figure:
