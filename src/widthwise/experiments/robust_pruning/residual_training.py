@@ -48,6 +48,7 @@ class _Case:
     width: float
     epochs: int
     examples: int
+    tested: int
     per_class: int
     rounds: int
     shift: int
@@ -73,8 +74,9 @@ def table2(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | N
     case = partial(
         _Case,
         width=at(scale, 0.25, 0.5, 2.0),
-        epochs=at(scale, 1, 6, 160),
-        examples=min(at(scale, 200, 2000, 50_000), len(splits.train[0])),
+        epochs=at(scale, 1, 5, 160),
+        examples=min(at(scale, 200, 1000, 50_000), len(splits.train[0])),
+        tested=min(at(scale, 200, 2000, 10_000), len(splits.test[0])),
         per_class=at(scale, 2, 10, 10),
         rounds=at(scale, 3, 100, 100),
         shift=at(scale, 0, 0, 4),
@@ -103,7 +105,7 @@ def _trained(case: _Case, splits: Splits) -> Row:
     batch, rounds = examples_per_class(*train, case.per_class, case.seed), case.rounds if score == "synflow" else 1
     mask = prune(model, case.sparsity, score, batch, loss, rounds=rounds, seed=case.seed, on_collapse="allow")
     _train(model, train, case.epochs, case.seed, case.shift)
-    return {"dead_layers": len(dead_layers(mask)), "test_accuracy": _accuracy(model, splits.test)}
+    return {"dead_layers": len(dead_layers(mask)), "test_accuracy": _accuracy(model, thin(splits.test, case.tested, 0))}
 
 
 def _train(model: nn.Module, data: tuple[Tensor, Tensor], epochs: int, seed: int, shift: int) -> None:
