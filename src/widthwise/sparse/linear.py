@@ -56,7 +56,7 @@ class SparseWeight(nn.Module):
     @property
     def rows(self) -> Tensor:
         """Of each value, columns first."""
-        return self.row_bytes.view(index_dtype(self.shape[0]))
+        return self.row_bytes.view(index_dtype(self.shape[0] * len(self.phase_of)))
 
     @property
     def weight(self) -> Tensor:
