@@ -70,9 +70,14 @@ class Ensemble:
                 )
 
     @property
+    def eigenvalues(self) -> Tensor:
+        """Of the tangent kernel, increasing, ``(n,)``."""
+        return self._spectrum[0]
+
+    @property
     def largest_learning_rate(self) -> float:
         """2 / lambda_max of H + ridge, below which gradient descent on the half sum of squares converges."""
-        return 2 / float(self._spectrum[0][-1] + self.ridge)
+        return 2 / float(self.eigenvalues[-1] + self.ridge)
 
     def mean(self, across: Tensor, time: float = math.inf) -> Tensor:
         """Mean prediction, ``(m,)`` or ``(m, k)``.
