@@ -96,7 +96,7 @@ def main() -> None:
     flowed = CLOCK() - began
     print(f"flow: {flowed:.1f} s to the same time; {whole['loop'] / flowed:.0f}x as fast as the loop")
     observed = interleaved(
-        {"flow": lambda: followed(1, STEPS), "observed": lambda: followed(1, STEPS, RECORD, 40)}, 2, CLOCK
+        {"flow": lambda: followed(1, STEPS), "observed": lambda: followed(1, STEPS, RECORD, 40)}, 1, CLOCK
     )
     costs = sorted(b / a - 1 for a, b in zip(observed["flow"], observed["observed"], strict=True))
     extra = statistics.median(b - a for a, b in zip(observed["flow"], observed["observed"], strict=True))

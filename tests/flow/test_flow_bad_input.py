@@ -144,6 +144,22 @@ def test_a_step_that_becomes_too_large_is_found_on_the_way():
     assert all(bool(p.isfinite().all()) for p in net.parameters())
 
 
+def test_numbers_that_leave_the_range_are_refused():
+    x, y = data()
+    for a, b in ((x * 1e18, y), (x, y * 1e20)):
+        with pytest.raises(InputError, match=r"^X, y: the flow leaves the range of torch.float32 at time 0"):
+            flow.train(model(), a, b, 1.0)
+    net = model()
+    net.weight.data[3, 1] = float("nan")
+    with pytest.raises(InputError, match="^model: weight: 1 of 60 values are NaN"):
+        flow.train(net, x, y, 1.0)
+
+
+def test_an_observer_must_give_a_tensor():
+    with pytest.raises(InputTypeError, match=r"^record\['mine'\]: got 3"):
+        flow.train(model(), *data(), 1.0, record={"mine": lambda snapshot: 3})
+
+
 def test_a_repeated_input_warns_and_names_the_rows():
     x, y = data()
     x[5] = x[2]
@@ -176,5 +192,7 @@ def test_theory_of_bad_data():
         flow.eigenvalue_floor(0.5, -1.0)
     with pytest.raises(InputError, match="^variance: got 0"):
         flow.mean_ntg("relu", torch.eye(2), variance=0.0)
+    with pytest.raises(InputError, match="^times: got -1"):
+        flow.loss_bound(torch.tensor([-1.0]), 1.0, 0.5, 0.1)
     with pytest.raises(InputError, match="^y: got 3 targets for 2 inputs"):
         flow.first_step_rms("relu", torch.eye(2), torch.ones(3), uniform(3))

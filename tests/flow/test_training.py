@@ -301,6 +301,18 @@ def test_gamma_one_tends_to_kernel_regression(t):
     assert errors[2] < 0.03
 
 
+@pytest.mark.slow
+def test_a_flow_that_has_ended_costs_nothing_more():
+    x, y = data(n=4)
+    short, long = (shallow(m=60, gamma=1.0, activation="tanh") for _ in range(2))
+    first = flow.train(short, x, y, 1e7)
+    second = flow.train(long, x, y, 1e15, record=("loss", "movement"), at=[0.0, 1e7, 1e14, 1e15])
+    assert second.effort.gradients < 2 * first.effort.gradients
+    assert float(second["loss"][-1]) < 1e-24
+    torch.testing.assert_close(second["movement"][-1], second["movement"][-2])
+    torch.testing.assert_close(long.weight, short.weight, atol=1e-6, rtol=1e-6)
+
+
 def test_effort_is_counted():
     x, y = data()
     effort = Effort()

@@ -98,6 +98,11 @@ def test_risk_grows_from_that_of_the_whole_model():
     assert len(risks) == 3
     with pytest.raises(InputError, match="removed: got 19"):
         nodes.risk_curve(model, x, y, nodes.importance(model), [19])
+    for scores, said in (({}, "got none"), ({"hidden1": torch.ones(9)}, "got shape"), ({"hidden3": risks}, "no group")):
+        with pytest.raises(InputError, match=said):
+            nodes.risk_curve(model, x, y, scores, [0])
+    with pytest.raises(InputError, match="scores: 10 of 10 values are NaN"):
+        nodes.risk_curve(model, x, y, {"hidden1": torch.full((10,), torch.nan)}, [0])
 
 
 def test_what_cannot_be_removed_is_said():

@@ -25,8 +25,8 @@ def check_models(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
 
     Raises:
         InputTypeError: if one is no module.
-        InputError: if there is none, they differ, have no parameters, or are in training mode with layers that
-            behave otherwise in it.
+        InputError: if there is none, they differ, have no parameters or such as are not finite, or are in training mode
+            with layers that behave otherwise in it.
     """
     models = [model] if isinstance(model, nn.Module) else list(model)
     if not models:
@@ -40,6 +40,8 @@ def check_models(model: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
         raise InputError("model: got the same network twice, allowed are networks with weights of their own")
     if next(models[0].parameters(), None) is None:
         raise InputError("model: it has no parameters, allowed is a network that has some")
+    for name, weight in ((name, p) for m in models for name, p in m.named_parameters()):
+        check_finite(f"model: {name}", weight.detach())
     for name, module in models[0].named_modules():
         if module.training and isinstance(module, (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)):
             raise InputError(f"model: {name!r} changes the network at random or on the way; call model.eval() first")

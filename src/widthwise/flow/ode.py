@@ -70,9 +70,10 @@ class _Stepper:
         self.state = system.start()
         self._old, self._velocity, self._old_velocity = (torch.empty_like(self.state) for _ in range(3))
         self._work = [torch.empty_like(self.state) for _ in range(4)]
-        rounding = 100 * torch.finfo(self.state.dtype).eps / rtol * system.targets.norm(dim=1)
-        self._scale = torch.maximum(system.velocity(self.state, self._velocity).norm(dim=1), rounding)
-        self._scale = self._scale.clamp_min(torch.finfo(self.state.dtype).tiny)
+        number = torch.finfo(self.state.dtype)
+        self._rounding = 100 * number.eps * system.targets.norm(dim=1)
+        self._size = system.velocity(self.state, self._velocity).norm(dim=1)
+        self._scale = torch.maximum(self._size, self._rounding / rtol).clamp_min(number.tiny)
         effort.gradients += 1
         self._vector: Tensor | None = None
         self._measure()
@@ -80,7 +81,13 @@ class _Stepper:
         self._age = 0
 
     def advance(self, end: float) -> None:
-        """Take one accepted step, not beyond ``end``."""
+        """Take one accepted step, not beyond ``end``; where the residual is lost in rounding, the flow has ended."""
+        if bool((self._size <= self._rounding).all()):
+            self._old.copy_(self.state)
+            self._velocity.zero_()
+            self._old_velocity.zero_()
+            self.before, self.time = self.time, end
+            return
         most = _GROWTH
         while True:
             h = min(self._step, end - self.time, 0.65 * (_STAGES**2 - 1) / self._stiffness)
@@ -88,7 +95,7 @@ class _Stepper:
                 h = end - self.time
             error = self._try(h)
             if not math.isfinite(error) and h * self._stiffness < 1e-6:
-                raise InputError(f"X, y: the flow leaves the range of {self.state.dtype} at time {self.time:g}")
+                raise self._out_of_range()
             change = 0.8 * error ** (-1 / 3) if error > 0 else _GROWTH
             self._step = h * (min(most, max(0.1, change)) if math.isfinite(error) else 0.1)
             if error <= 1:
@@ -117,6 +124,8 @@ class _Stepper:
     def _measure(self) -> None:
         value, self._vector, products = largest_eigenvalue(self._system, self.state, self._vector, tolerance=0.02)
         self._effort.products += products
+        if not value.isfinite().all():
+            raise self._out_of_range()
         self._stiffness = max(_SAFETY * float(value.max()), torch.finfo(torch.float32).tiny)
         self._age = 0
 
@@ -135,7 +144,13 @@ class _Stepper:
             self._old, self.state, trial = self.state, trial, self._old
             self._old_velocity, self._velocity, velocity = self._velocity, velocity, self._old_velocity
             self._work = [moved, spare, trial, velocity]
+            self._size = residual.norm(dim=1)
         return error
+
+    def _out_of_range(self) -> InputError:
+        return InputError(
+            f"X, y: the flow leaves the range of {self.state.dtype} at time {self.time:g}; allowed are smaller numbers"
+        )
 
     def _displace(self, h: float, stages: int) -> None:
         """Leave in the first work buffer how far a step of length h leads."""

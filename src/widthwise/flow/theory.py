@@ -151,9 +151,15 @@ def loss_bound(times: Tensor, loss: Tensor | float, gamma: float, kappa_n: float
 
     Returns:
         ``(T,)`` or ``(R, T)`` float64.
+
+    Raises:
+        InputError: for a negative number.
     """
-    decay = torch.exp(-guaranteed_rate(gamma, kappa_n) * times.double())
-    return torch.as_tensor(loss, dtype=torch.float64).unsqueeze(-1) * decay
+    rate, begun = guaranteed_rate(gamma, kappa_n), torch.as_tensor(loss, dtype=torch.float64)
+    for name, values in (("times", times), ("loss", begun)):
+        if not bool((values >= 0).all()):
+            raise InputError(f"{name}: got {float(values.min()):g}, allowed are numbers of at least 0")
+    return begun.unsqueeze(-1) * torch.exp(-rate * times.double())
 
 
 def movement_bound(

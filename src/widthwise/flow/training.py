@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from widthwise.errors import InputError, check_choice, check_integer, check_number
+from widthwise.errors import InputError, check_choice, check_integer, check_number, check_type
 from widthwise.flow.checks import Data, check_models, check_pairs
 from widthwise.flow.descent import check_stable, descend
 from widthwise.flow.observe import Observer, Snapshot, observers_named
@@ -182,7 +182,7 @@ def _run(
         if time in times:
             snapshot = Snapshot(system, time, state, points, begin)
             for name, observer in observers.items():
-                found[name].append(observer(snapshot))
+                found[name].append(check_type(f"record[{name!r}]", observer(snapshot), Tensor))
     return {name: torch.stack(values, 1) for name, values in found.items()}, state
 
 

@@ -58,7 +58,9 @@ class NodeScaled(nn.Module):
 
     def forward(self, *args: object, **kwargs: object) -> Tensor:
         """Return the layer's output, each node times its factor."""
-        out: Tensor = self.layer(*args, **kwargs)
+        out = self.layer(*args, **kwargs)
+        if not isinstance(out, Tensor):
+            raise InputTypeError(f"layer: its output is a {type(out).__name__}, allowed is a tensor")
         entries = self.block * len(self.lam)
         if not -out.dim() <= self.dim < out.dim() or out.shape[self.dim] != entries:
             raise InputError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import conv
 
-from widthwise.errors import InputError, check_choice, check_integer, check_type
+from widthwise.errors import InputError, check_choice, check_finite, check_integer, check_type
 from widthwise.models.node_layers import NodeScaled
 from widthwise.models.node_scaled import Shallow
 from widthwise.nodes.groups import SHALLOW, NodeGroup, node_groups
@@ -52,12 +52,14 @@ def most_important(scores: Tensor, k: int) -> Tensor:
     """Indices of the ``k`` most important nodes, most important first; among equals the earlier node goes first.
 
     Raises:
-        InputError: if ``k`` is not between 1 and the number of nodes.
+        InputError: if ``k`` is not between 1 and the number of nodes, or a score is not finite.
+        InputTypeError: for scores that are no tensor.
 
     Example:
         >>> most_important(torch.tensor([1.0, 3.0, 1.0]), 2)
         tensor([1, 0])
     """
+    check_finite("scores", check_type("scores", scores, Tensor))
     check_integer("k", k, 1, len(scores))
     return torch.argsort(scores, descending=True, stable=True)[:k]
 

@@ -76,8 +76,13 @@ def risk_curve(
         ``(len(removed),)`` float64.
 
     Raises:
-        InputError: for a number that is too large.
+        InputError: for a number that is too large, or scores that do not fit the model.
     """
+    for name, s in check_type("scores", scores, Mapping).items():
+        if s.shape != (_count(model, name),):
+            raise InputError(f"scores[{name!r}]: got shape {tuple(s.shape)}, allowed is ({_count(model, name)},)")
+    if not scores:
+        raise InputError("scores: got none, allowed are those of at least one group of nodes")
     everything = torch.cat([_protected(s) for s in scores.values()])
     names = [name for name, s in scores.items() for _ in range(len(s))]
     places = torch.cat([torch.arange(len(s)) for s in scores.values()])
@@ -98,7 +103,7 @@ def _mean_squared_error(outputs: Tensor, y: Tensor) -> Tensor:
 def _protected(scores: Tensor) -> Tensor:
     """The same order, the best of all."""
     scores = scores.double().clone()
-    scores[most_important(scores, 1)] = torch.inf
+    scores[most_important(scores, 1)] = torch.finfo(scores.dtype).max
     return scores
 
 
@@ -106,7 +111,7 @@ def _count(model: nn.Module, name: str) -> int:
     if not isinstance(model, Shallow):
         return group_of(model, name).count
     if name != SHALLOW:
-        raise InputError(f"keep: got the group {name!r}, allowed is {SHALLOW!r} for a shallow network")
+        raise InputError(f"nodes: got the group {name!r}, allowed is {SHALLOW!r} for a shallow network")
     return len(model.lam)
 
 
