@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from widthwise._version import __version__
-from widthwise.cli import compare, compress, data, kernel, prune, reproduce
+from widthwise.cli import bench, compare, compress, data, kernel, prune, reproduce
 
 __all__ = ["app", "main"]
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("compare")(compare.compare_command)
 app.command("prune")(prune.prune_command)
 app.command("compress")(compress.compress_command)
+app.command("bench")(bench.bench_command)
 app.command("reproduce")(reproduce.reproduce_command)
 app.command("data")(data.data_command)
 app.add_typer(kernel.app, name="kernel")

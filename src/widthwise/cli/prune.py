@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from widthwise.cli.console import friendly, out
+from widthwise.cli.naming import named_network
 from widthwise.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def prune_command(
     splits = ww.data.split(ww.data.load(data, target=target))
     examples = _examples(splits, examples_per_class, seed)
     loss = functional.mse_loss if splits.task == "regression" else functional.cross_entropy
-    network = _network(model, _parsed(arguments or []), splits, seed)
+    network = named_network(model, arguments, splits.train[0].shape[1:], splits.n_outputs, seed)
     _check_runs(model, network, examples, loss)
     with _warnings_in_a_line():
         if edge_of_chaos:
@@ -92,19 +91,6 @@ def prune_command(
     out.print(mask.report(), highlight=False, markup=False, soft_wrap=True)
     for name in ("mask.safetensors", "model.safetensors", "layers.txt", "mask.svg"):
         out.print(str(to / name), highlight=False, markup=False, soft_wrap=True)
-
-
-def _network(name: str, arguments: dict[str, Any], splits: Splits, seed: int) -> nn.Module:
-    """A built-in network or one's own, sized to the data; modules in the current folder are found."""
-    import torch
-
-    from widthwise.models.named import from_name
-
-    if ":" in name and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return from_name(name, arguments, shape=splits.train[0].shape[1:], outputs=splits.n_outputs)
 
 
 def _check_runs(name: str, network: nn.Module, examples: Any, loss: Any) -> None:
@@ -140,20 +126,6 @@ def _examples(splits: Splits, each: int, seed: int) -> Any:
     if splits.task == "regression":
         return x[:256], y[:256]
     return examples_per_class(x, y, each, seed)
-
-
-def _parsed(arguments: list[str]) -> dict[str, Any]:
-    """``name=value`` pairs, the values as JSON where they are JSON and as text where not."""
-    parsed: dict[str, Any] = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals or not name:
-            raise InputError(f"--set: got {argument!r}, allowed is name=value")
-        try:
-            parsed[name] = json.loads(value)
-        except ValueError:
-            parsed[name] = {"True": True, "False": False, "None": None}.get(value, value)
-    return parsed
 
 
 def _write(mask: Mask, folder: Path) -> None:
