@@ -69,7 +69,7 @@ def _measure(part: _Part) -> dict[str, Any]:
     whole = prepare_rows(x, part.preparation)
     largest_of_all = float(torch.linalg.eigvalsh(whole.mT @ whole)[-1])
     rows = whole[: part.rows]
-    found = extreme_eigenvalues(rows, folder=_folder(rows), precision="single")
+    found = extreme_eigenvalues(rows, folder=_folder(rows), precision="single", tolerance=1e-4)
     return {
         "rows": found.n,
         "features": rows.shape[1],
