@@ -136,7 +136,8 @@ def _images(like, a):
     source, by_example, by_channel, by_line, by_column = alike(like, a[1]), a[2], a[3], a[4], a[5]
     batch, channels, target, pitch, plane = a[6], a[7], alike(like, a[8]), a[9], a[10]
     lines, phases, across, line_of, spans = a[11], a[12], a[13], _i64(a[14]), _i64(a[15])
-    gate, gated, gate_plane, gate_pitch, step = alike(like, a[16]), a[16] != 0, a[17], a[18], a[19]
+    step, gate, gated = a[16], alike(like, a[17]), a[17] != 0
+    gate_plane, gate_pitch, gate_step = a[18], a[19], a[20]
     channel = claim(a)
     while channel < channels:
         for image in range(phases * across):
@@ -155,9 +156,11 @@ def _images(like, a):
                     write = shifted(write, start)
                     _lay(read, by_example, step * by_column, write, batch, count)
                     if gated:
-                        door = shifted(gate, channel * gate_plane + line * gate_pitch + origin * batch)
-                        for e in range(filled):
-                            write[e] = write[e] if door[e] > 0 else zero(like)
+                        door = shifted(gate, channel * gate_plane + line * gate_pitch + origin * gate_step)
+                        for column in range(count):
+                            for example in range(batch):
+                                if not door[column * gate_step + example] > 0:
+                                    write[column * batch + example] = 0
             for e in range(lines * pitch, plane):
                 into[e] = 0
         channel = claim(a)
@@ -198,7 +201,7 @@ def _turned(like, a):
 def _rows_by_vector(values, indices, a):
     """``y = W x + bias`` for one example: each row's sum in four parts, which hides the latency of the additions."""
     starts, ends, bounds, chunks = _i64(a[3]), _i64(a[4]), _i64(a[5]), a[6]
-    x, y, pitch, bias, clip = alike(values, a[7]), alike(values, a[8]), a[9], alike(values, a[10]), a[11] != 0
+    x, y, bias, clip = alike(values, a[7]), alike(values, a[8]), alike(values, a[9]), a[10] != 0
     chunk = claim(a)
     while chunk < chunks:
         for row in range(bounds[chunk], bounds[chunk + 1]):
@@ -216,7 +219,7 @@ def _rows_by_vector(values, indices, a):
                 total += values[k] * x[indices[k]]
                 k += 1
             total = (total + other) + (third + fourth)
-            y[row * pitch] = zero(values) if clip and total < 0 else total
+            y[row] = zero(values) if clip and total < 0 else total
         chunk = claim(a)
 
 

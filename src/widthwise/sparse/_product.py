@@ -30,10 +30,10 @@ def product(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Te
         The result, shape (B, rows), batch last.
     """
     batch, rows = x.shape[0], bias.numel()
+    if batch == 1:
+        return _one_example(x, values, bias, columns, starts, clip)
     tiles = tiling(batch, x.dtype)
     result = x.new_empty((rows, tiles.examples))
-    if batch == 1:
-        return _one_example(x, values, bias, columns, starts, clip, result)
     source, pitch, bases = _placed(x, tiles, tiles.count == 1)
     team = threads(values.numel() * tiles.examples)
     pieces = _pieces(team, tiles.count)
@@ -84,19 +84,17 @@ def gradients(
     return result[:, :batch].t() if wants_input else result, by_row, slopes.sum((0, 2))
 
 
-def _one_example(
-    x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool, room: Tensor
-) -> Tensor:
-    """Each row's sum for itself, written into ``room``; vectors of examples would be all but empty."""
-    x = x.contiguous()
+def _one_example(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool) -> Tensor:
+    """Each row's sum for itself; vectors of examples would be all but empty."""
+    x, result = x.contiguous(), x.new_empty((bias.numel(), 1))
     team = threads(values.numel())
     pieces = _pieces(team, 1)
     begins, ends = (starts[:-1], starts[1:]) if starts.dim() == 1 else (starts[0], starts[-1])
     run(
         f"rows_by_vector_{suffix(x.dtype, columns.dtype)}", team, values, columns, begins, ends,
-        _bounds(starts, pieces), pieces, x, room, room.stride(0), bias, int(clip),
+        _bounds(starts, pieces), pieces, x, result, bias, int(clip),
     )  # fmt: skip
-    return room[:, :1].t()
+    return result.t()
 
 
 def _placed(x: Tensor, tiles: Tiling, may_lie: bool) -> tuple[Tensor, int, Tensor]:

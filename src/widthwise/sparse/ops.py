@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from widthwise.sparse import _fallback, _product, _tiles
+from widthwise.sparse._operator import is_traced, operator
 from widthwise.sparse._types import is_native
 
 __all__ = ["batch_first", "sparse_linear"]
@@ -38,13 +39,17 @@ def sparse_linear(
     Returns:
         Shape (B, rows), *batch last* in memory: strides (1, at least B).
     """
-    # The registered operator is for those who trace; PyTorch takes three times as long over calling one.
-    call: Any = sparse_linear_op if torch.compiler.is_compiling() or type(x) is not Tensor else _SparseLinear.apply
-    result: Tensor = call(x, values, bias, columns, starts, rows, row_starts, order, clip)
+    result: Tensor = _call(x, values, bias, columns, starts, rows, row_starts, order, clip)
     return result
 
 
-def _sparse_linear(
+def batch_first(x: Tensor) -> Tensor:
+    """A batch-last ``x`` of shape (B, features) made contiguous."""
+    result: Tensor = x if x.is_contiguous() else _turn(x)
+    return result
+
+
+def _forward(
     x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, rows: Tensor, row_starts: Tensor,
     order: Tensor, clip: bool,
 ) -> Tensor:  # fmt: skip
@@ -53,10 +58,11 @@ def _sparse_linear(
     return _fallback.product(x, values, bias, columns, rows, order, clip)
 
 
-sparse_linear_op = torch.library.custom_op("widthwise::sparse_linear", _sparse_linear, mutates_args=())
+def _fake_forward(x: Tensor, values: Tensor, bias: Tensor, *rest: Any) -> Tensor:
+    return _like_batch_last(x, bias.shape[0])
 
 
-def _sparse_linear_backward(
+def _backward(
     dy: Tensor, x: Tensor, gate: Tensor | None, values: Tensor, columns: Tensor, rows: Tensor, row_starts: Tensor,
     order: Tensor, wants_input: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
@@ -66,26 +72,7 @@ def _sparse_linear_backward(
     return dx if wants_input else dx.new_empty(0), change, total
 
 
-_sparse_linear_backward_op = torch.library.custom_op(
-    "widthwise::sparse_linear_backward", _sparse_linear_backward, mutates_args=()
-)
-
-
-@torch.library.custom_op("widthwise::batch_first", mutates_args=())
-def batch_first(x: Tensor) -> Tensor:
-    """A contiguous copy of a batch-last ``x`` of shape (B, features)."""
-    if x.numel() and x.stride(0) == 1 and is_native(x.device, x.dtype):
-        return _tiles.plain(x)
-    return x.clone(memory_format=torch.contiguous_format)
-
-
-@sparse_linear_op.register_fake
-def _(x: Tensor, values: Tensor, bias: Tensor, *rest: Any) -> Tensor:
-    return _like_batch_last(x, bias.shape[0])
-
-
-@_sparse_linear_backward_op.register_fake
-def _(
+def _fake_backward(
     dy: Tensor, x: Tensor, gate: Any, values: Tensor, columns: Any, rows: Any, row_starts: Any, order: Any,
     wants_input: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
@@ -93,16 +80,8 @@ def _(
     return dx, torch.empty_like(values), dy.new_empty(dy.shape[1])
 
 
-@batch_first.register_fake
-def _(x: Tensor) -> Tensor:
-    return x.new_empty(x.shape)
-
-
-def _like_batch_last(x: Tensor, features: int) -> Tensor:
-    batch = x.shape[0]
-    native = x.device.type == "cpu" and is_native(x.device, x.dtype)
-    pitch = _tiles.tiling(batch, x.dtype).examples if native else batch
-    return x.new_empty((features, pitch))[:, :batch].t()
+_registered_backward = torch.library.custom_op("widthwise::sparse_linear_backward", _backward, mutates_args=())
+_registered_backward.register_fake(_fake_backward)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -110,22 +89,32 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(x, output if clip else None, values, columns, rows, row_starts, order)
 
 
-def _differentiate(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:
-    (dy,) = slopes
-    call: Any = (
-        _sparse_linear_backward_op
-        if torch.compiler.is_compiling() or type(dy) is not Tensor
-        else _sparse_linear_backward
-    )
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    call: Any = _registered_backward if is_traced(dy) else _backward
     dx, change, total = call(dy, *ctx.saved_tensors, ctx.needs_input_grad[0])
     return (dx if ctx.needs_input_grad[0] else None, change, total, None, None, None, None, None, None)
 
 
-class _SparseLinear(torch.autograd.Function):
-    forward = staticmethod(_sparse_linear)
-    setup_context = staticmethod(_keep)
-    backward = staticmethod(torch.autograd.function.once_differentiable(_differentiate))  # type: ignore[assignment]
+def _batch_first(x: Tensor) -> Tensor:
+    if x.numel() and x.stride(0) == 1 and is_native(x.device, x.dtype):
+        return _tiles.plain(x)
+    return x.clone(memory_format=torch.contiguous_format)
 
 
-sparse_linear_op.register_autograd(_differentiate, setup_context=_keep)
-batch_first.register_autograd(lambda ctx, dy: dy)
+def _like_batch_last(x: Tensor, features: int) -> Tensor:
+    batch = x.shape[0]
+    is_tiled = batch > 1 and is_native(x.device, x.dtype)
+    pitch = _tiles.tiling(batch, x.dtype).examples if is_tiled else batch
+    return x.new_empty((features, pitch))[:, :batch].t()
+
+
+sparse_linear_op, _call = operator(
+    "widthwise::sparse_linear", _forward, fake=_fake_forward, keep=_keep, differentiate=_differentiate
+)
+_, _turn = operator(
+    "widthwise::batch_first",
+    _batch_first,
+    fake=lambda x: x.new_empty(x.shape),
+    keep=lambda ctx, inputs, output: None,
+    differentiate=lambda ctx, dy: dy,
+)
