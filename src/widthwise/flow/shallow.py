@@ -85,9 +85,11 @@ class ShallowSystem:
 
     def ntg(self, state: Tensor, points: int | None = None) -> Tensor:
         """NTG of the first output."""
-        x = self._x[:, :points]
-        slope = self._phi.derivative(x @ (self._origin + state))
-        kernel = (x @ x.mT) * ((slope * self._lam.unsqueeze(1)) @ slope.mT)
+        torch.add(self._origin, state, out=self._weight)
+        x, root = self._x[:, :points], self._lam.sqrt().unsqueeze(1)
+        parts = [self._slope(self._pre_activations(rows)) * root for rows in self._pieces_up_to(x.shape[1])]
+        slope = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        kernel = (x @ x.mT) * (slope @ slope.mT)
         return (kernel + kernel.mT) / 2
 
     def movement(self, state: Tensor) -> Tensor:
@@ -120,6 +122,9 @@ class ShallowSystem:
             out.baddbmm_(x.mT, slope, beta=1 if rows.start else 0)
         if single:
             out.mul_(self._out)
+
+    def _pieces_up_to(self, n: int) -> list[slice]:
+        return [slice(p.start, min(p.stop, n)) for p in self._pieces if p.start < n]
 
     def _pre_activations(self, rows: slice) -> Tensor:
         """Z of some examples, ``(R, rows, m)``; a ReLU's are clamped, which its value and slope alike begin with."""
