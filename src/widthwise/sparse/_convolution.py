@@ -8,6 +8,7 @@ column) that start in the gradient of the result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -20,8 +21,12 @@ from widthwise.sparse._images import Frame, Runs, pack, runs
 from widthwise.sparse._product import _bounds, _pieces, _shape
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
+from widthwise.sparse._vector import REGISTERS
 
 __all__ = ["Geometry", "gradients", "product"]
+
+
+_LINE_BYTES = 64  # of the cache
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Geometry:
     along: Axis
 
     @classmethod
-    def of(cls, size: tuple[int, int], numbers: list[int]) -> Geometry:
+    def of(cls, size: tuple[int, int], numbers: Sequence[int]) -> Geometry:
         """For pictures of ``size``.
 
         Args:
@@ -61,6 +66,13 @@ class Geometry:
         """The image of a channel that each tap reads."""
         across = len(self.along.phases)
         return tuple(i * across + j for i in self.down.phase_of for j in self.along.phase_of)
+
+    def parts(self, batch: int, dtype: torch.dtype) -> list[slice]:
+        """How to cut a batch: what the taps of one tile read is least if they overlap, so not far beyond one line."""
+        size = max(_LINE_BYTES // dtype.itemsize, -(-REGISTERS * lanes(dtype) // self.along.out))
+        if self.taps == 1:
+            return [slice(0, batch)]
+        return [slice(first, min(batch, first + size)) for first in range(0, batch, size)]
 
     def forward(self, batch: int, lane: int) -> tuple[Frame, Runs]:
         """Frame of the input and tiles of the result."""
@@ -93,19 +105,13 @@ def product(
     Returns:
         Shape (N, rows, H', W'), batch last without gaps.
     """
-    (batch, channels), rows, lane = x.shape[:2], bias.numel(), lanes(x.dtype)
-    frame, tiles = geometry.forward(batch, lane)
-    source = pack(x, geometry.down.padded, geometry.along.padded, frame)
-    result = x.new_empty(rows * tiles.frame.plane)
-    count = len(tiles.counts)
-    team = threads(values.numel() * lane * int(tiles.counts.sum()))
-    pieces = _pieces(team, count)
-    run(
-        f"add_rows_{suffix(x.dtype, columns.dtype)}", team, values, columns, _offsets(geometry, channels, frame, batch),
-        starts, *_shape(starts), _bounds(starts, pieces), pieces, count, tiles.counts,
-        source, tiles.sources, result, tiles.targets, tiles.frame.plane, bias, int(clip),
-    )  # fmt: skip
-    return _pictures(result, rows, geometry.size, tiles.frame, batch).permute(3, 0, 1, 2)
+    parts = geometry.parts(len(x), x.dtype)
+    if len(parts) == 1:
+        return _product(x, values, bias, columns, starts, clip, geometry)
+    result = x.new_empty((bias.numel(), *geometry.size, len(x))).permute(3, 0, 1, 2)
+    for part in parts:
+        result[part] = _product(x[part], values, bias, columns, starts, clip, geometry)
+    return result
 
 
 def gradients(
@@ -128,27 +134,66 @@ def gradients(
     Returns:
         Gradients of the input, batch last without gaps, or empty; of the values; of the bias.
     """
+    kind, by_line = suffix(values.dtype), torch.empty_like(values)
+    run(f"gather_{kind}", 1, values, order, by_line, values.numel())
+    dx = x.new_empty((*x.shape[1:], len(x)) if wants_input else 0)
+    dx = dx.permute(3, 0, 1, 2) if wants_input else dx
+    change, total = torch.zeros_like(values), dy.new_zeros(dy.shape[1])
+    parts = geometry.parts(len(x), x.dtype)
+    for part in parts:
+        door = None if gate is None else gate[part]
+        inputs, weights, biases = _gradients(dy[part], x[part], door, by_line, entries, starts, wants_input, geometry)
+        change += weights
+        total += biases
+        if len(parts) == 1:
+            dx = inputs
+        elif wants_input:
+            dx[part] = inputs
+    by_row = by_line  # its values are spent
+    run(f"scatter_{kind}", 1, change, order, by_row, values.numel())
+    return dx, by_row, total
+
+
+def _product(
+    x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool, geometry: Geometry
+) -> Tensor:
+    (batch, channels), rows, lane = x.shape[:2], bias.numel(), lanes(x.dtype)
+    frame, tiles = geometry.forward(batch, lane)
+    source = pack(x, geometry.down.padded, geometry.along.padded, frame)
+    result = x.new_empty(rows * tiles.frame.plane)
+    count = len(tiles.counts)
+    team = threads(values.numel() * lane * int(tiles.counts.sum()))
+    pieces = _pieces(team, count)
+    run(
+        f"add_rows_{suffix(x.dtype, columns.dtype)}", team, values, columns, _offsets(geometry, channels, frame, batch),
+        starts, *_shape(starts), _bounds(starts, pieces), pieces, count, tiles.counts,
+        source, tiles.sources, result, tiles.targets, tiles.frame.plane, bias, int(clip),
+    )  # fmt: skip
+    return _pictures(result, rows, geometry.size, tiles.frame, batch).permute(3, 0, 1, 2)
+
+
+def _gradients(
+    dy: Tensor, x: Tensor, gate: Tensor | None, by_line: Tensor,
+    entries: Tensor, starts: Tensor, wants_input: bool, geometry: Geometry,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Those of the input, of the values, lines first, and of the bias."""
     (batch, channels), rows, lane = x.shape[:2], dy.shape[1], lanes(x.dtype)
     frame, tiles = geometry.backward(batch, lane)
     source = pack(x, geometry.down.inner, geometry.along.inner, tiles.frame)
     slopes = pack(dy, geometry.down.slopes, geometry.along.slopes, frame, gate)
     lines = channels * geometry.phases
     result = x.new_empty(lines * tiles.frame.plane if wants_input else 0)
-    by_line, change = torch.empty_like(values), torch.empty_like(values)
-    kind, count = suffix(values.dtype), len(tiles.counts)
-    run(f"gather_{kind}", 1, values, order, by_line, values.numel())
-    team = threads(2 * values.numel() * lane * int(tiles.counts.sum()))
+    change, count = torch.empty_like(by_line), len(tiles.counts)
+    team = threads(2 * by_line.numel() * lane * int(tiles.counts.sum()))
     pieces = _pieces(team, 1)
     run(
-        f"column_gradients_{suffix(values.dtype, entries.dtype)}", team, by_line, entries,
+        f"column_gradients_{suffix(by_line.dtype, entries.dtype)}", team, by_line, entries,
         _slope_offsets(geometry, rows, frame, batch), starts, *_shape(starts), _bounds(starts, pieces), pieces,
         count, tiles.counts, source, tiles.targets, tiles.frame.plane, slopes, tiles.sources,
         result if wants_input else None, tiles.targets, tiles.frame.plane, change,
     )  # fmt: skip
-    by_row = by_line  # its values are spent
-    run(f"scatter_{kind}", 1, change, order, by_row, values.numel())
     total = slopes[: rows * frame.plane].view(rows, -1).sum(1)
-    return _input_gradient(result, x, geometry, tiles.frame) if wants_input else result, by_row, total
+    return _input_gradient(result, x, geometry, tiles.frame) if wants_input else result, change, total
 
 
 @lru_cache(maxsize=64)

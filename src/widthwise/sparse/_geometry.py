@@ -50,7 +50,7 @@ class Axis:
     after: int
     dilation: int
 
-    @cached_property
+    @property
     def out(self) -> int:
         """Size of the result."""
         return (self.size + self.before + self.after - self.dilation * (self.kernel - 1) - 1) // self.stride + 1

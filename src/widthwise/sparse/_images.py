@@ -17,10 +17,10 @@ from torch import Tensor
 from widthwise.sparse._geometry import Window
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
+from widthwise.sparse._vector import REGISTERS
 
 __all__ = ["Frame", "Runs", "is_batch_last", "pack", "runs"]
 
-_REGISTERS = 8
 _OVERHEAD = 2  # of a pass over the weights with one tile, in registers of work
 
 
@@ -63,7 +63,7 @@ def runs(lines: int, width: int, reach: int, lane: int) -> Runs:
         frame = Frame(pitch, lines * pitch)
         starts, length, count = [(line * reach, line * pitch) for line in range(lines)], width, lines
     registers = -(-length // lane)
-    parts = -(-registers // _REGISTERS)
+    parts = -(-registers // REGISTERS)
     cuts = [registers * part // parts for part in range(parts + 1)]
     return Runs(
         frame,
@@ -86,7 +86,7 @@ def pack(x: Tensor, down: Window, along: Window, frame: Frame, gate: Tensor | No
         down: how lines are cut.
         along: how columns are cut.
         frame: of the images.
-        gate: of ``x``'s shape, batch last without gaps; where it is not above zero, ``x`` counts as zero.
+        gate: of ``x``'s shape, batch last; where it is not above zero, ``x`` counts as zero.
 
     Returns:
         The images one after the other, and one register of zeros; ``x`` as it is if it lies that way.
@@ -100,12 +100,12 @@ def pack(x: Tensor, down: Window, along: Window, frame: Frame, gate: Tensor | No
     packed = x.new_empty(size + lane)
     packed[size:] = 0
     lines, spans = _cuts(down, along)
-    gaps = (0, 0) if gate is None else (gate.stride(1), gate.stride(2))
+    gaps = (0, 0, 0) if gate is None else gate.stride()[1:]
     by_example, by_channel, by_line, by_column = x.stride()
     run(
         f"images_{suffix(x.dtype)}", threads(8 * size), x, by_example, by_channel, by_line, by_column, batch, channels,
         packed, frame.pitch, frame.plane, down.length, len(down.origins), len(along.origins), lines, spans,
-        gate, *gaps, along.step,
+        along.step, gate, *gaps,
     )  # fmt: skip
     return packed
 
@@ -119,7 +119,7 @@ def _cuts(down: Window, along: Window) -> tuple[Tensor, Tensor]:
 
 def _cost(length: int, lane: int) -> int:
     registers = -(-length // lane)
-    return registers + _OVERHEAD * -(-registers // _REGISTERS)
+    return registers + _OVERHEAD * -(-registers // REGISTERS)
 
 
 def _rounded(count: int, lane: int) -> int:

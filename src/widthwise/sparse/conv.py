@@ -70,6 +70,7 @@ class SparseConv2d(SparseWeight):
         self.padding = padding if isinstance(padding, str) else _pair("padding", padding, 0)
         margins = _margins(self.padding, taps, self.stride, self.dilation)
         self.geometry = [*taps, *self.stride, *margins, *self.dilation, groups]
+        self.phase_of = Geometry.of((1, 1), self.geometry).phase_of
         places = (weight.detach() != 0) if mask is None else mask.to(weight.device)
         pointers, columns = (part.to(weight.device) for part in row_pointers(_diagonal(places, groups)))
         super().__init__(weight.detach()[places], pointers, columns, self.in_channels * math.prod(taps))
@@ -107,13 +108,14 @@ class SparseConv2d(SparseWeight):
             result = ops.batch_first(result.flatten(1)).view(-1, self.out_channels, *size)
         return result if x.dim() == 4 else result[0]
 
-    def dense_weight(self) -> Tensor:
-        """The weight with its zeros, shape (out_channels, in_channels / groups, kernel height, kernel width)."""
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight, shape (out_channels, in_channels / groups, kernel height, kernel width), made anew."""
         return blocks(self.dense(), self.groups).view(self.out_channels, -1, *self.kernel_size)
 
     def to_conv2d(self) -> nn.Conv2d:
         """The dense layer with the same numbers, zeros included."""
-        weight = self.dense_weight().detach()
+        weight = self.weight.detach()
         layer = nn.Conv2d(
             self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation,
             self.groups, self.bias is not None, device=weight.device, dtype=weight.dtype,
@@ -133,7 +135,6 @@ class SparseConv2d(SparseWeight):
         )
 
     def _derive(self, pointers: Tensor, columns: Tensor) -> None:
-        self.phase_of = Geometry.of((1, 1), self.geometry).phase_of
         super()._derive(pointers, columns)
         heights = torch.arange(self.out_channels).repeat_interleave(pointers.cpu().diff())
         groups = self.columns.cpu().long() // (self.width // self.groups)

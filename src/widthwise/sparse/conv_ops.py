@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -9,9 +10,12 @@ from torch import Tensor
 
 from widthwise.sparse import _convolution, _fallback_conv
 from widthwise.sparse._convolution import Geometry
+from widthwise.sparse._operator import is_traced, operator
 from widthwise.sparse._types import is_native
 
 __all__ = ["sparse_conv2d"]
+
+_geometry = lru_cache(maxsize=256)(Geometry.of)
 
 
 def sparse_conv2d(
@@ -37,50 +41,46 @@ def sparse_conv2d(
     Returns:
         Shape (N, rows, H', W'), *batch last* in memory, without gaps.
     """
-    is_traced = torch.compiler.is_compiling() or type(x) is not Tensor
-    call: Any = _op if is_traced else _SparseConv2d.apply
-    result: Tensor = call(x, values, bias, columns, starts, entries, line_starts, order, clip, geometry)
+    result: Tensor = _call(x, values, bias, columns, starts, entries, line_starts, order, clip, geometry)
     return result
 
 
-def _sparse_conv2d(
+def _forward(
     x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, entries: Tensor, line_starts: Tensor,
     order: Tensor, clip: bool, geometry: list[int],
 ) -> Tensor:  # fmt: skip
     if x.shape[0] and is_native(x.device, x.dtype, columns.dtype, order.dtype):
-        axes = Geometry.of((x.shape[2], x.shape[3]), geometry)
+        axes = _geometry((x.shape[2], x.shape[3]), tuple(geometry))
         return _convolution.product(x, values, bias, columns, starts, clip, axes)
     return _fallback_conv.product(x, values, bias, columns, entries, order, clip, geometry)
 
 
-def _sparse_conv2d_backward(
+def _backward(
     dy: Tensor, x: Tensor, gate: Tensor | None, values: Tensor, columns: Tensor, entries: Tensor, line_starts: Tensor,
     order: Tensor, wants_input: bool, geometry: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     if x.shape[0] and is_native(x.device, x.dtype, entries.dtype, order.dtype):
-        axes = Geometry.of((x.shape[2], x.shape[3]), geometry)
+        axes = _geometry((x.shape[2], x.shape[3]), tuple(geometry))
         return _convolution.gradients(dy, x, gate, values, entries, line_starts, order, wants_input, axes)
     dx, change, total = _fallback_conv.gradients(dy, x, gate, values, columns, entries, order, geometry)
     return dx if wants_input else dx.new_empty(0), change, total
 
 
-_op = torch.library.custom_op("widthwise::sparse_conv2d", _sparse_conv2d, mutates_args=())
-_backward_op = torch.library.custom_op("widthwise::sparse_conv2d_backward", _sparse_conv2d_backward, mutates_args=())
-
-
-@_op.register_fake
-def _(x: Tensor, values: Tensor, bias: Tensor, *rest: Any) -> Tensor:
+def _fake_forward(x: Tensor, values: Tensor, bias: Tensor, *rest: Any) -> Tensor:
     axes = Geometry.of((x.shape[2], x.shape[3]), rest[-1])
     return x.new_empty((bias.shape[0], *axes.size, x.shape[0])).permute(3, 0, 1, 2)
 
 
-@_backward_op.register_fake
-def _(
+def _fake_backward(
     dy: Tensor, x: Tensor, gate: Any, values: Tensor, columns: Any, entries: Any, line_starts: Any, order: Any,
     wants_input: bool, geometry: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     dx = x.new_empty((*x.shape[1:], x.shape[0])).permute(3, 0, 1, 2) if wants_input else x.new_empty(0)
     return dx, torch.empty_like(values), dy.new_empty(dy.shape[1])
+
+
+_registered_backward = torch.library.custom_op("widthwise::sparse_conv2d_backward", _backward, mutates_args=())
+_registered_backward.register_fake(_fake_backward)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -89,19 +89,11 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.geometry = geometry
 
 
-def _differentiate(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-    (dy,) = slopes
-    is_traced = torch.compiler.is_compiling() or type(dy) is not Tensor
-    call: Any = _backward_op if is_traced else _sparse_conv2d_backward
+def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    call: Any = _registered_backward if is_traced(dy) else _backward
     wants_input = ctx.needs_input_grad[0]
     dx, change, total = call(dy, *ctx.saved_tensors, wants_input, ctx.geometry)
     return (dx if wants_input else None, change, total, *[None] * 7)
 
 
-class _SparseConv2d(torch.autograd.Function):
-    forward = staticmethod(_sparse_conv2d)
-    setup_context = staticmethod(_keep)
-    backward: Any = staticmethod(torch.autograd.function.once_differentiable(_differentiate))
-
-
-_op.register_autograd(_differentiate, setup_context=_keep)
+_, _call = operator("widthwise::sparse_conv2d", _forward, fake=_fake_forward, keep=_keep, differentiate=_differentiate)
