@@ -250,3 +250,15 @@ def test_what_does_not_fit_is_named(layers, message):
 def test_bad_layers_are_named(make, message):
     with pytest.raises(ww.InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.2)"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_activations_agree_with_the_others(monkeypatch, activation, dtype):
+    x = images(5, 4).to(dtype)
+    network = Network(Conv(sigma_b=0.1), activation, Conv(padding="same"), activation, GlobalAvgPool(), Dense())
+    plain = network.kernels(x)
+    monkeypatch.setattr("widthwise.infinite.bending.WORTH", 0)
+    for a, b in zip(plain, network.kernels(x), strict=True):
+        assert torch.allclose(a, b, rtol=8 * torch.finfo(dtype).eps)
+    assert torch.allclose(network.nngp(x), plain.nngp, rtol=8 * torch.finfo(dtype).eps)

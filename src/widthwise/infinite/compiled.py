@@ -74,3 +74,16 @@ def through_layers(
         scale = left[last, 0, i]
         for j in range(g.size):
             g[j] = scale * right[last, 0, j] * (one - g[j])
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})  # type: ignore[untyped-decorator]
+def bend(gap: NDArray[Any], slope: NDArray[Any], layer: NDArray[Any], polynomial: tuple[Any, ...], pi: Any) -> None:
+    """An activation of two slopes on one long row of pairs, in place; ``slope`` is multiplied by E[phi' phi']."""
+    one, step = pi / pi, 1024
+    rest = np.empty(step, gap.dtype)
+    for start in range(0, gap.size, step):
+        g, t = gap[start : start + step], slope[start : start + step]
+        s = rest[: g.size]
+        for j in range(g.size):
+            s[j] = one + one - g[j]
+        _bend(g, s, t, layer, polynomial, one, pi)

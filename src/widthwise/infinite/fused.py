@@ -1,14 +1,12 @@
 r"""Perceptrons of two-sloped activations on a CPU: all layers of a tile in one compiled pass over each row.
 
 It does what the layers do with PyTorch, several times faster, and is used where the matrix is large enough to pay
-for compiling it. The angle is ``theta = sqrt(2 gap) Q(gap)`` with Q a polynomial fitted to rounding error on [0, 1], so
-that the loops become vector instructions.
+for compiling it.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from widthwise.infinite.bending import angle_polynomial
 from widthwise.infinite.layers import Dense, Nonlinear
 from widthwise.infinite.rules import Slopes
 from widthwise.infinite.state import Pair, Trace
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from widthwise.infinite.network import Network
 
 __all__ = ["Fused", "fused"]
-
-DEGREES = {torch.float32: 9, torch.float64: 21}
 
 
 class Fused:
@@ -42,7 +39,7 @@ class Fused:
         self.left, self.right = (_tables(trace, dtype) for trace in (left, right))
         self.layers = np.array(list(_numbers(network)), dtype=self.left.dtype)
         self.biased = any(isinstance(layer, Dense) and layer.sigma_b for layer in network.layers)
-        self.polynomial = tuple(_polynomial(DEGREES[dtype]).astype(self.left.dtype))
+        self.polynomial = angle_polynomial(dtype)
         self.pi = self.left.dtype.type(math.pi)
 
     def __call__(self, pair: Pair, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
@@ -94,15 +91,3 @@ def _tables(trace: Trace, dtype: torch.dtype) -> NDArray[Any]:
         tables.append(torch.stack([layer.after, torch.cos(angle), torch.sin(angle / 2), torch.cos(angle / 2)]))
     found: NDArray[Any] = torch.stack(tables).to(dtype).numpy()
     return found
-
-
-@cache
-def _polynomial(degree: int) -> NDArray[np.float64]:
-    """Q(x) = arcsin(sqrt(x / 2)) / sqrt(x / 2), x in [0, 1], highest power first."""
-
-    def function(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        half = np.sqrt(np.maximum(x, 1e-30) / 2)
-        return np.arcsin(half) / half
-
-    fit = np.polynomial.Chebyshev.interpolate(function, degree, domain=[0, 1])
-    return np.array(fit.convert(kind=np.polynomial.Polynomial).coef[::-1], dtype=np.float64)

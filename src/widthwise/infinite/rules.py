@@ -19,6 +19,7 @@ from widthwise.activations import Activation, ClosedForm, closed_forms
 from widthwise.activations.base import Bound
 from widthwise.activations.closed_forms import root
 from widthwise.infinite.angles import rectified
+from widthwise.infinite.bending import bent, worth_bending
 from widthwise.infinite.hermite import Series
 from widthwise.infinite.state import Pair, Trace, gap_of, safe_ratio
 
@@ -87,6 +88,8 @@ class Slopes:
         total = line + bend
         if bend == 0 or total == 0:
             return Pair(pair.gap, _times(pair.ntk, total), pair.layout, pair.rest)
+        if self.a * self.b >= 0 and pair.rest is None and worth_bending(pair):
+            return bent(pair, line, bend)
         gap, straight = self._folded(pair) if self.a * self.b < 0 else _unfolded(pair)
         ntk = None if pair.ntk is None else pair.ntk * (line + bend * straight)
         share = bend / total
