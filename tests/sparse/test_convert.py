@@ -7,7 +7,7 @@ from torch import nn
 
 import widthwise as ww
 from widthwise.errors import InputError, InputTypeError
-from widthwise.sparse import SparseLinear, densify, plan, sparsify
+from widthwise.sparse import SparseConv2d, SparseLinear, densify, plan, sparsify
 from widthwise.sparse.convert import AppliedReLU
 from widthwise.sparse.cost import CostModel, Rates, _calibrated, calibrated
 
@@ -224,3 +224,53 @@ def test_a_place_between_two_batches_costs_between_them():
     assert model.seconds(10, 5, 2, training=False) == (10 * 2 * 2.0, 4.0 + 5 * 2 * 2.0)
     assert model.seconds(10, 5, 64, training=False)[0] == 10 * 64 * 3.0
     assert model.break_even(100, 1, training=False) == 0.5
+
+
+MODELS = {
+    "resnet18": (lambda: ww.models.resnet18(width=8), (3, 3, 16, 16)),
+    "resnet32 stable": (lambda: ww.models.resnet32(stable=True), (3, 3, 16, 16)),
+    "vgg16": (lambda: ww.models.vgg16(width=0.125), (3, 3, 32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_convolutional_networks_stay_batch_last_inside_and_give_the_same(name):
+    build, shape = MODELS[name]
+    torch.manual_seed(0)
+    model = build().double()
+    mask = ww.prune(model, 0.9, method="random", scope="uniform", on_collapse="allow")
+    sparse = sparsify(copy.deepcopy(model), policy="always")
+    layers = {key: layer for key, layer in sparse.named_modules() if isinstance(layer, (SparseLinear, SparseConv2d))}
+    assert sum(layer.batch_last for layer in layers.values()) > 0.8 * len(layers)
+    x = torch.randn(shape, dtype=torch.float64)
+    for training in (True, False):
+        expected, got = model.train(training)(x), sparse.train(training)(x)
+        torch.testing.assert_close(got, expected)
+    model.train()(x).square().sum().backward()
+    sparse.train()(x).square().sum().backward()
+    dense = dict(model.named_parameters())
+    for key, layer in layers.items():
+        torch.testing.assert_close(layer.values.grad, dense[f"{key}.weight"].grad[mask[f"{key}.weight"]])
+    back = densify(sparse)
+    assert str(back) == str(model)
+    assert list(back.state_dict()) == list(model.state_dict())
+    assert all(map(torch.equal, back.parameters(), model.parameters()))  # running statistics differ in rounding
+
+
+def test_the_blocks_of_a_transformer():
+    torch.manual_seed(0)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True), 2).eval()
+    ww.prune(model, 0.7, method="magnitude", scope="uniform")
+    sparse = sparsify(copy.deepcopy(model), policy="always")
+    assert isinstance(sparse.layers[0].linear1, SparseLinear)
+    x = torch.randn(3, 5, 16)
+    torch.testing.assert_close(sparse(x), model(x))
+    with torch.no_grad():
+        torch.testing.assert_close(sparse(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["reflect", "circular"])
+def test_a_convolution_that_pads_otherwise_stays_dense(padding):
+    layer = nn.Conv2d(2, 2, 3, padding=1, padding_mode=padding)
+    ww.prune(layer, 0.5, method="magnitude")
+    assert padding in plan(layer, policy="always")[0].reason

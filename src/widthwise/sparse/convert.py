@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from widthwise.errors import InputError, check_choice, check_integer, check_type
 from widthwise.masks import Mask, unwrapped
-from widthwise.sparse._handover import handovers
+from widthwise.sparse._handover import Handover, handovers
+from widthwise.sparse.batch_last import batch_last
+from widthwise.sparse.conv import SparseConv2d
 from widthwise.sparse.cost import CostModel, calibrated
 from widthwise.sparse.linear import SparseLinear
 
@@ -135,12 +137,9 @@ def sparsify(
     passed = handovers(inner, chosen)
     for name in chosen:
         layer = _converted(inner.get_submodule(name), places.get(f"{name}.weight"))
-        if name in passed:
-            layer.batch_last = True
-            layer.clip = passed[name] is not None
-            if layer.clip:
-                inner.set_submodule(str(passed[name]), AppliedReLU())
         inner.set_submodule(name, layer)
+        if name in passed:
+            _hand_over(inner, layer, passed[name])
     return model
 
 
@@ -160,13 +159,26 @@ def densify(model: nn.Module) -> nn.Module:
     for name, module in list(inner.named_modules()):
         if isinstance(module, AppliedReLU):
             inner.set_submodule(name, nn.ReLU())
+        elif type(module).__module__ == batch_last.__module__:
+            inner.set_submodule(name, batch_last(module))
         elif isinstance(module, tuple(_BACK)):
             inner.set_submodule(name, _dense(module))
     return model
 
 
-_KINDS: dict[type[nn.Module], Any] = {nn.Linear: SparseLinear.from_linear}
-_BACK: dict[type[nn.Module], Any] = {SparseLinear: SparseLinear.to_linear}
+_KINDS: dict[type[nn.Module], Any] = {nn.Linear: SparseLinear.from_linear, nn.Conv2d: SparseConv2d.from_conv2d}
+_BACK: dict[type[nn.Module], Any] = {SparseLinear: SparseLinear.to_linear, SparseConv2d: SparseConv2d.to_conv2d}
+
+
+def _hand_over(model: nn.Module, layer: Any, way: Handover) -> None:
+    """Let ``layer`` give its result batch last, and what comes next keep it so."""
+    layer.batch_last = True
+    if way.relu is not None:
+        layer.clip = True
+        model.set_submodule(way.relu, AppliedReLU())
+    for name in way.carriers:
+        if type(model.get_submodule(name)).__module__ != batch_last.__module__:
+            model.set_submodule(name, batch_last(model.get_submodule(name)))
 
 
 def _converted(layer: Any, mask: Tensor | None) -> Any:
@@ -224,6 +236,8 @@ def _obstacle(layer: nn.Module, weight: Tensor | None, shared: Collection[int]) 
     """Why ``layer`` can't become sparse, whatever its zeros."""
     if type(layer) not in _KINDS or weight is None:
         return "stays dense: not a plain layer (a subclass, or its weight is computed)"
+    if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
+        return f"stays dense: it pads with {layer.padding_mode}, not with zeros"
     if id(weight) in shared:
         return "stays dense: its weight is shared with another layer"
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
