@@ -384,3 +384,23 @@ def test_the_measured_rule_keeps_gradients_too(activation, sigma_b, method, own)
     (model(batch()[0]) * torch.randn(200, 10)).sum().backward()
     norms = [float(weight.grad.norm()) for weight in prunable(model).values()]
     assert 0.03 < norms[1] / norms[-2] < 30  # 0.005 for the first of these if units are scaled by all inputs alike
+
+
+def test_without_gradients_units_are_scaled_by_all_inputs_alike():
+    class Wrapped(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return iter([self.inner(x)])
+
+    plain = deep("relu", math.sqrt(2), depth=4, width=30)
+    mask = pruned(plain, 0.5, "random")
+    frozen, odd = copy.deepcopy(plain).requires_grad_(False), Wrapped(copy.deepcopy(plain))
+    expected = rescale(plain, mask, data=batch())
+    for model in (frozen, odd):
+        done = rescale(model, Mask.of(model), data=batch())
+        assert (done.own, done.gradient) == (0, None)
+        for mine, other in zip(done.layers, expected.layers, strict=True):
+            torch.testing.assert_close(mine.factors, other.factors)

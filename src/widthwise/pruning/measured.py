@@ -144,8 +144,11 @@ class _Pass:
         """Norm of the gradient at the first pre-activations over that at the last hidden ones."""
         if len(self._outputs) < 3 or not all(hidden.requires_grad for hidden in self._outputs):
             return None
+        try:
+            ends = [end for end in leaves(output) if end.requires_grad]
+        except InputError:  # an output of another kind, of which there is no gradient
+            return None
         generator = torch.Generator().manual_seed(0)
-        ends = [end for end in leaves(output) if end.requires_grad]
         probes = [torch.randn(end.shape, generator=generator).to(end) for end in ends]
         wanted = (self._outputs[0], self._outputs[-2])
         first, last = torch.autograd.grad(ends, wanted, probes, allow_unused=True)
