@@ -9,7 +9,7 @@ from widthwise._memory import available_memory, gib
 from widthwise.errors import InputError, check_choice, check_integer
 from widthwise.kernels.empirical.blocks import in_blocks, rows_within
 from widthwise.kernels.empirical.choose import METHODS, choose
-from widthwise.kernels.empirical.factors import inner
+from widthwise.kernels.empirical.factors import inner, mirrored
 from widthwise.kernels.empirical.subject import check_examples, subject_of
 from widthwise.masks import Mask
 
@@ -109,7 +109,8 @@ def empirical_nngp(model: nn.Module, x1: Tensor, x2: Tensor | None = None) -> Te
         first = subject.model(x1).flatten(1) if subject.outputs > 1 else subject.model(x1).view(len(x1), 1)
         second = first if x2 is None else subject.model(x2).reshape(len(x2), -1)
     _check_room(x1, x2, 1, first.dtype)
-    return inner(first, second).div_(first.shape[1])
+    kernel = inner(first, second).div_(first.shape[1])
+    return mirrored(kernel) if x2 is None else kernel
 
 
 def _check_second(x1: Tensor, x2: Tensor) -> None:

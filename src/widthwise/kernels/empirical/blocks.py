@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from widthwise.kernels.empirical.factors import mirrored
 from widthwise.kernels.empirical.subject import Subject
 
 __all__ = ["Method", "in_blocks", "rows_within"]
@@ -65,9 +66,9 @@ def in_blocks(method: Method, x1: Tensor, x2: Tensor | None, full: bool, rows: i
 
 
 def _mirrored(block: Tensor) -> Tensor:
-    """The lower triangle and its mirror image: products of matrices are not quite symmetric."""
+    """Exactly symmetric, which products of matrices are not quite."""
     if block.dim() == 2:
-        return block.tril() + block.tril(-1).mT
+        return mirrored(block)
     b, _, k, _ = block.shape
-    square = block.transpose(1, 2).reshape(b * k, b * k)
-    return _mirrored(square).view(b, k, b, k).transpose(1, 2).contiguous()
+    square = mirrored(block.transpose(1, 2).reshape(b * k, b * k))
+    return square.view(b, k, b, k).transpose(1, 2).contiguous()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.linalg import blas
 from torch import Tensor
 
-__all__ = ["Factor", "Gradients", "Outer", "contract", "inner"]
+__all__ = ["Factor", "Gradients", "Outer", "contract", "inner", "mirrored"]
 
-_STRIP = 128  # rows of a symmetric product that are worked out together
+_SMALL = 64  # rows below which half the product costs as much as all of it
+_SYRK = {torch.float32: blas.ssyrk, torch.float64: blas.dsyrk}  # PyTorch has none
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,15 @@ def contract(first: list[Factor], second: list[Factor], full: bool) -> Tensor:
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b.T``; where both are the same tensor little more than a triangle is worked out and mirrored."""
-    if a is not b or len(a) <= _STRIP:
+    """``a @ b.T``; where both are the same tensor its lower triangle at least, for :func:`mirrored`."""
+    if a is not b or len(a) < _SMALL or a.device.type != "cpu" or a.dtype not in _SYRK:
         return a @ b.mT
-    out = a.new_empty(len(a), len(a))
-    for start in range(0, len(a), _STRIP):
-        strip = slice(start, start + _STRIP)
-        torch.mm(a[start:], a[strip].mT, out=(lower := a.new_empty(len(a) - start, len(a[strip]))))
-        out[start:, strip] = lower
-        out[strip, start:] = lower.mT
-    return out
+    return torch.from_numpy(_SYRK[a.dtype](1.0, a.detach().contiguous().numpy().T, trans=1)).mT
+
+
+def mirrored(lower: Tensor) -> Tensor:
+    """The lower triangle of a square matrix, and its mirror image."""
+    return lower.tril().add_(lower.tril(-1).mT)
 
 
 def _outputs(a: Tensor, b: Tensor, full: bool) -> Tensor:
