@@ -6,19 +6,15 @@ import json
 
 import pytest
 import torch
-import typer
 from typer.testing import CliRunner
 
-from widthwise.cli.spectrum import spectrum_command
+from widthwise.cli import app
 from widthwise.data import load
 from widthwise.kernels import extreme_eigenvalues, prepare_rows
 
-app = typer.Typer()
-app.command("spectrum")(spectrum_command)
-
 
 def run(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+    return CliRunner().invoke(app, ["kernel", "spectrum", *(str(a) for a in arguments)])
 
 
 def test_prints_both_ends_and_the_width(tmp_path):
