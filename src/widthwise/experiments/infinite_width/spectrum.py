@@ -48,18 +48,19 @@ def table1(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     each; a run that is stopped goes on from there.
 
     Args:
-        scale: n = 3000 and 10 000 at ``"small"``, all rows at ``"paper"``.
+        scale: n = 3000 at ``"small"``, and 10 000 of the first preparation; all rows at ``"paper"``.
         data: MNIST by default.
         seed: of nothing; all is determined.
     """
     name = path_only(data) if data is not None else at(scale, "digits", "mnist", "mnist")
-    counts: tuple[int | None, ...] = at(scale, (100,), (3000, 10_000), (None,))
-    parts = [_Part(str(name), n, how) for how in PREPARATIONS for n in counts]
+    n: int | None = at(scale, 100, 3000, None)
+    parts = [_Part(str(name), n, how) for how in PREPARATIONS]
+    parts += at(scale, [], [_Part(str(name), 10_000, PREPARATIONS[0])], [])
     rows: list[Row] = [
         {"preparation": part.preparation, **found}
         for part, found in zip(parts, in_parts("matrices", parts, _measure), strict=True)
     ]
-    settings = {"activation": "relu", "rows": [row["rows"] for row in rows[: len(counts)]], "seed": seed}
+    settings = {"activation": "relu", "rows": sorted({row["rows"] for row in rows}), "seed": seed}
     return Outcome("table1", scale, settings, rows, _draw(rows), _notes(rows, str(name)))
 
 
