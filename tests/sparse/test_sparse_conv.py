@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -128,7 +129,7 @@ def test_equals_dense_for_every_geometry(case, stays: bool, seed: int) -> None:
 
 
 def test_gradients_by_differences() -> None:
-    for shape in SHAPES:
+    for shape in (SHAPES[0], SHAPES[3], SHAPES[6]):
         sparse = SparseConv2d.from_conv2d(dense_layer(shape, dtype=torch.float64))
         x = torch.randn(2, shape[0], 5, 6, dtype=torch.float64, requires_grad=True)
 
@@ -172,6 +173,19 @@ def test_results_do_not_depend_on_threads(batch: int) -> None:
         seen.append((y, *torch.autograd.grad(y.square().sum(), (x, sparse.values, sparse.bias))))
     for other in seen[1:]:
         assert all(torch.equal(a, b) for a, b in zip(seen[0], other, strict=True))
+
+
+def test_calls_at_once_and_after_each_other_keep_apart() -> None:
+    layer = dense_layer((8, 8, 3, 1, 1, 1, 1))
+    sparse = SparseConv2d.from_conv2d(layer)
+    pictures = [torch.randn(40, 8, 12, 12) for _ in range(12)]
+    with torch.no_grad():
+        wanted = [layer(x) for x in pictures]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(sparse, pictures))
+        in_turn = [sparse(x) for x in pictures]
+    for results in (together, in_turn):
+        assert all(error(got, want) <= 1e-5 for got, want in zip(results, wanted, strict=True))
 
 
 def test_channels_without_a_weight() -> None:

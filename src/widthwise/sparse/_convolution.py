@@ -26,7 +26,7 @@ from widthwise.sparse._vector import REGISTERS
 __all__ = ["Geometry", "gradients", "product"]
 
 
-_LINE_BYTES = 64  # of the cache
+_PART_BYTES = 128  # of the examples of one place: two lines of a cache
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Geometry:
 
     def parts(self, batch: int, dtype: torch.dtype) -> list[slice]:
         """How to cut a batch: what the taps of one tile read is least if they overlap, so not far beyond one line."""
-        size = max(_LINE_BYTES // dtype.itemsize, -(-REGISTERS * lanes(dtype) // self.along.out))
+        size = max(_PART_BYTES // dtype.itemsize, -(-REGISTERS * lanes(dtype) // self.along.out))
         if self.taps == 1:
             return [slice(0, batch)]
         return [slice(first, min(batch, first + size)) for first in range(0, batch, size)]
@@ -159,7 +159,7 @@ def _product(
 ) -> Tensor:
     (batch, channels), rows, lane = x.shape[:2], bias.numel(), lanes(x.dtype)
     frame, tiles = geometry.forward(batch, lane)
-    source = pack(x, geometry.down.padded, geometry.along.padded, frame)
+    source = pack(x, geometry.down.padded, geometry.along.padded, frame, purpose="input")
     result = x.new_empty(rows * tiles.frame.plane)
     count = len(tiles.counts)
     team = threads(values.numel() * lane * int(tiles.counts.sum()))
@@ -179,8 +179,8 @@ def _gradients(
     """Those of the input, of the values, lines first, and of the bias."""
     (batch, channels), rows, lane = x.shape[:2], dy.shape[1], lanes(x.dtype)
     frame, tiles = geometry.backward(batch, lane)
-    source = pack(x, geometry.down.inner, geometry.along.inner, tiles.frame)
-    slopes = pack(dy, geometry.down.slopes, geometry.along.slopes, frame, gate)
+    source = pack(x, geometry.down.inner, geometry.along.inner, tiles.frame, purpose="input")
+    slopes = pack(dy, geometry.down.slopes, geometry.along.slopes, frame, gate, purpose="slopes")
     lines = channels * geometry.phases
     result = x.new_empty(lines * tiles.frame.plane if wants_input else 0)
     change, count = torch.empty_like(by_line), len(tiles.counts)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from widthwise.sparse._geometry import Window
+from widthwise.sparse._scratch import scratch
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
 from widthwise.sparse._vector import REGISTERS
@@ -78,7 +79,7 @@ def is_batch_last(x: Tensor) -> bool:
     return x.permute(1, 2, 3, 0).is_contiguous()
 
 
-def pack(x: Tensor, down: Window, along: Window, frame: Frame, gate: Tensor | None = None) -> Tensor:
+def pack(x: Tensor, down: Window, along: Window, frame: Frame, gate: Tensor | None = None, *, purpose: str) -> Tensor:
     """Lay pictures as images, one for each channel and each pair of phases, with zeros in every gap.
 
     Args:
@@ -87,6 +88,7 @@ def pack(x: Tensor, down: Window, along: Window, frame: Frame, gate: Tensor | No
         along: how columns are cut.
         frame: of the images.
         gate: of ``x``'s shape, batch last; where it is not above zero, ``x`` counts as zero.
+        purpose: of the memory, see :func:`~widthwise.sparse._scratch.scratch`.
 
     Returns:
         The images one after the other, and one register of zeros; ``x`` as it is if it lies that way.
@@ -97,7 +99,7 @@ def pack(x: Tensor, down: Window, along: Window, frame: Frame, gate: Tensor | No
     if lies and frame.pitch % lane == 0 and gate is None and is_batch_last(x):
         return x.permute(1, 2, 3, 0).reshape(-1)
     size = channels * len(down.origins) * len(along.origins) * frame.plane
-    packed = x.new_empty(size + lane)
+    packed = scratch(purpose, size + lane, x.dtype)
     packed[size:] = 0
     lines, spans = _cuts(down, along)
     gaps = (0, 0, 0) if gate is None else gate.stride()[1:]

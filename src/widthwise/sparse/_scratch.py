@@ -1,0 +1,30 @@
+"""Memory for what a kernel needs only while it runs.
+
+Fresh memory is given by the system page by page, at a price that exceeds that of filling it; a thread therefore keeps
+what it once took, the most that one call needed.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor
+
+__all__ = ["scratch"]
+
+
+class _Kept(threading.local):
+    def __init__(self) -> None:
+        self.buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+
+
+_KEPT = _Kept()
+
+
+def scratch(purpose: str, size: int, dtype: torch.dtype) -> Tensor:
+    """``size`` numbers on the CPU, valid until this thread asks for the same ``purpose`` again."""
+    kept = _KEPT.buffers.get((purpose, dtype))
+    if kept is None or kept.numel() < size:
+        kept = _KEPT.buffers[purpose, dtype] = torch.empty(size, dtype=dtype)
+    return kept[:size]
