@@ -273,11 +273,14 @@ def test_auto_times_what_counting_leaves_open(monkeypatch):
 def test_leaves_the_model_as_it_was():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    empirical_ntk(model, torch.randn(5, 3), memory=100)
+    x = torch.randn(5, 3)
+    empirical_ntk(model, x, memory=100)
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert not model[0]._forward_hooks
     assert not model[0]._forward_pre_hooks
+    with torch.inference_mode():
+        assert empirical_ntk(model, x).shape == (5, 5)
     with torch.no_grad():
         assert empirical_ntk(model, torch.randn(5, 3)).shape == (5, 5)
 

@@ -77,6 +77,15 @@ class Squares(nn.Module):
         return NoForwardRule.apply(self.inner(x)).sum(1, keepdim=True)
 
 
+class Last(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.cells(x)[0][:, -1]
+
+
 MODELS = {
     "dense": (small, (4,)),
     "convolution": (
@@ -88,6 +97,8 @@ MODELS = {
         (4,),
     ),
     "no forward rule": (lambda: Squares().double(), (4,)),
+    "attention": (lambda: nn.TransformerEncoderLayer(4, 2, 6, batch_first=True).double(), (3, 4)),
+    "recurrent": (lambda: Last().double(), (3, 4)),
 }
 
 
@@ -99,7 +110,7 @@ def test_is_the_jacobian_times_the_displacement(name):
     j = jacobian(model, x)
     net = linearize(model, difference=True)
     assert float(net(x).detach().abs().max()) == 0
-    moved = j @ displaced(net)
+    moved = (j @ displaced(net)).view(net(x).shape)
     torch.testing.assert_close(net(x).detach(), moved)
     full = Linearized(model)
     full.load_state_dict(net.state_dict())
@@ -108,7 +119,7 @@ def test_is_the_jacobian_times_the_displacement(name):
     grads = torch.autograd.grad(net(x), list(net.displacement.values()), v)
     by_name = dict(zip(net.displacement.keys(), grads, strict=True))
     flat = torch.cat([by_name[n.replace(".", "/")].flatten() for n in net.base.trained])
-    torch.testing.assert_close(flat, torch.einsum("nkp,nk->p", j, v))
+    torch.testing.assert_close(flat, torch.einsum("nkp,nk->p", j, v.flatten(1)))
 
 
 def test_is_the_limit_of_difference_networks():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp
 
-from widthwise._quiet import quiet_forward_mode
+from widthwise._forward_mode import forward_mode
 from widthwise.errors import check_type
 from widthwise.linearized._frozen import Frozen, flat_name
 
@@ -61,14 +61,14 @@ class Linearized(nn.Module):
     def _pushed(self, function: Callable[[Params], Tensor]) -> tuple[Tensor, Tensor]:
         origin = self.base.origin()
         tangent = {name: self.displacement[flat_name(name)] for name in origin}
-        if self._forward_mode:
-            try:
-                with quiet_forward_mode():
+        with forward_mode():
+            if self._forward_mode:
+                try:
                     value, moved = jvp(function, (origin,), (tangent,))[:2]
-                return value, moved
-            except (RuntimeError, NotImplementedError):
-                self._forward_mode = False
-        return _twice_in_reverse(function, origin, tangent)
+                    return value, moved
+                except RuntimeError:
+                    self._forward_mode = False
+            return _twice_in_reverse(function, origin, tangent)
 
     def extra_repr(self) -> str:
         """Show which of the two it is."""

@@ -18,6 +18,7 @@ __all__ = ["OUTPUTS", "empirical_nngp", "empirical_ntk"]
 OUTPUTS = ("mean", "full")
 
 
+@torch.inference_mode(False)
 def empirical_ntk(
     model: nn.Module,
     x1: Tensor,

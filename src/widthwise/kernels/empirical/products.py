@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
 
-from widthwise._quiet import quiet_forward_mode
+from widthwise._forward_mode import forward_mode
 from widthwise.kernels.empirical.jacobian import Params, outputs_of
 from widthwise.kernels.empirical.subject import Subject
 
@@ -50,7 +50,7 @@ class NTKVectorProducts:
             return moved
 
         unit = torch.eye(k, dtype=next(iter(params.values())).dtype, device=second.device)
-        with quiet_forward_mode():
+        with forward_mode():
             columns = vmap(column, chunk_size=_COLUMNS)(second.repeat_interleave(k, 0), unit.repeat(len(second), 1))
         kernel = columns.view(len(second), k, len(first), k).permute(2, 0, 3, 1)
         return kernel.contiguous() if full else kernel.diagonal(dim1=2, dim2=3).sum(-1)
