@@ -23,7 +23,7 @@ from widthwise.sparse.linear import SparseLinear
 __all__ = ["CostModel", "Rates", "calibrated", "measure"]
 
 _BATCHES = (1, 8, 32, 128)
-_SIZE, _FEW, _MANY, _ROUNDS = 768, 0.05, 0.3, 5
+_SIZE, _FEW, _MANY, _ROUNDS = 768, 0.002, 0.3, 12
 
 
 @dataclass(frozen=True)
