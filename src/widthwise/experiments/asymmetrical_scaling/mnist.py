@@ -98,6 +98,7 @@ def _one(part: Part) -> dict[str, list[float]]:
     return studied(part, _task(part.scale, part.data, part.seed), _SCALES[part.scale], _HEADS)
 
 
+@functools.lru_cache(maxsize=8)
 def _task(scale: str, data: str | None, seed: int) -> Task:
     splits = datasets.split(_load(scale, data), validation=0.0, seed=seed)
     train, held, test, held_test = _counts(scale)
