@@ -162,7 +162,7 @@ def _product(
     source = pack(x, geometry.down.padded, geometry.along.padded, frame, purpose="input")
     result = x.new_empty(rows * tiles.frame.plane)
     count = len(tiles.counts)
-    team = threads(values.numel() * lane * int(tiles.counts.sum()))
+    team = threads(values.numel() * lane * tiles.registers)
     pieces = _pieces(team, count)
     run(
         f"add_rows_{suffix(x.dtype, columns.dtype)}", team, values, columns, _offsets(geometry, channels, frame, batch),
@@ -184,7 +184,7 @@ def _gradients(
     lines = channels * geometry.phases
     result = x.new_empty(lines * tiles.frame.plane if wants_input else 0)
     change, count = torch.empty_like(by_line), len(tiles.counts)
-    team = threads(2 * by_line.numel() * lane * int(tiles.counts.sum()))
+    team = threads(2 * by_line.numel() * lane * tiles.registers)
     pieces = _pieces(team, 1)
     run(
         f"column_gradients_{suffix(by_line.dtype, entries.dtype)}", team, by_line, entries,

@@ -38,6 +38,7 @@ class Runs:
     """Tiles of the lines of an image: registers of each, and where it starts in what is read and what is written."""
 
     frame: Frame
+    registers: int
     counts: Tensor
     sources: Tensor
     targets: Tensor
@@ -68,6 +69,7 @@ def runs(lines: int, width: int, reach: int, lane: int) -> Runs:
     cuts = [registers * part // parts for part in range(parts + 1)]
     return Runs(
         frame,
+        registers * count,
         _table([last - first for first, last in pairwise(cuts)] * count),
         _table([source + first * lane for source, _ in starts for first in cuts[:-1]]),
         _table([target + first * lane for _, target in starts for first in cuts[:-1]]),
