@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_readmes_ten_lines_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WIDTHWISE_CACHE", str(tmp_path))
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names: dict[str, object] = {}
     for block in blocks:
