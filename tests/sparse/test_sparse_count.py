@@ -36,6 +36,8 @@ def train_step(model, x, optimizer):
     ],
 )
 def test_multiply_adds_of_dense_models_are_half_of_pytorchs_flops(model, shape):
+    for weight in model.parameters():  # some are drawn as exactly zero
+        weight.data[weight == 0] = 1
     x = torch.randn(shape)
     found = count(model, x).total
     with FlopCounterMode(display=False) as flops:
@@ -62,6 +64,16 @@ def test_a_sparse_model_counts_as_the_masked_one_but_holds_less():
     first = sparse.layers[0]
     assert (first.forward, first.step) == (8 * first.kept, 16 * first.kept)  # the input wants no gradient
     assert sparse.layers[1].step == 24 * sparse.layers[1].kept
+
+
+def test_sparse_convolutions_count_as_the_masked_ones():
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, groups=2), nn.ReLU(), nn.Conv2d(6, 3, 1), nn.Flatten())
+    prune(model, 0.5, "random")
+    x = torch.randn(2, 4, 9, 9)
+    masked, sparse = count(model, x), count(sparsify(model, policy="always"), x)
+    for a, b in zip(masked.layers, sparse.layers, strict=True):
+        assert (a.name, a.weights, a.kept, a.step) == (b.name, b.weights, b.kept, b.step)
+    assert masked.layers[0].forward == 2 * 4 * 4 * masked.layers[0].kept
 
 
 @pytest.mark.parametrize(

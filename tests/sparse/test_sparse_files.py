@@ -18,7 +18,7 @@ from torch import nn
 from widthwise import checkpoint
 from widthwise.errors import DataError, InputError
 from widthwise.masks import Mask
-from widthwise.models import mlp
+from widthwise.models import mlp, resnet20
 from widthwise.pruning import prune
 from widthwise.sparse import SparseLinear, densify, sparsify
 from widthwise.sparse.files import decode, encode
@@ -181,6 +181,48 @@ def test_a_layer_that_can_not_be_sparse_is_named(tmp_path):
     other[0].register_forward_hook(lambda *_: None)
     with pytest.raises(InputError, match="'0.weight' can't be sparse here"):
         checkpoint.load(tmp_path / "m", other)
+
+
+def test_convolutions_with_and_without_groups(tmp_path):
+    def build() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 2, (1, 3))
+        )
+
+    model = build()
+    prune(model, 0.6, "random")
+    sparsify(model, policy="always").eval()
+    checkpoint.save(model, tmp_path / "m")
+    again = checkpoint.load(tmp_path / "m", build())
+    assert str(again) == str(model)
+    x = torch.randn(2, 4, 5, 6)
+    assert torch.equal(again(x), model(x))
+    with pytest.raises(InputError, match="same architecture"):
+        checkpoint.load(tmp_path / "m", nn.Sequential(nn.Conv2d(4, 6, 3), *list(build())[1:]).append(nn.Linear(1, 1)))
+
+
+def test_a_weight_between_groups_is_refused(tmp_path):
+    model = nn.Sequential(nn.Conv2d(2, 2, 1, groups=2))
+    model[0].weight.data[1] = 0
+    checkpoint.save(sparsify(model, policy="always"), tmp_path / "m")
+
+    def hurt(tensors, header):
+        tensors["0.gaps"] = torch.tensor([1, 2], dtype=torch.uint8)  # row 0, column 1 of a 2 x 2 matrix
+
+    rewrite(tmp_path / "m", model, hurt)
+    with pytest.raises(InputError):
+        checkpoint.load(tmp_path / "m", nn.Sequential(nn.Conv2d(2, 2, 1, groups=2)))
+
+
+def test_a_built_in_convolutional_model(tmp_path):
+    model = resnet20(width=4)
+    prune(model, 0.9, "random", on_collapse="allow")
+    sparsify(model, policy="always").eval()
+    checkpoint.save(model, tmp_path / "m")
+    again = checkpoint.load(tmp_path / "m")
+    assert str(again) == str(model)
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(again(x), model(x))
 
 
 def test_layers_without_a_weight_or_an_output(tmp_path):

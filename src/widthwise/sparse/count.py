@@ -143,7 +143,7 @@ def _count(name: str, layer: nn.Module, uses: tuple[int, int] | None, states: in
 def _weights(layer: nn.Module) -> tuple[int, int]:
     """How many weights a layer has, and how many live."""
     if isinstance(layer, SparseWeight):
-        return layer.shape[0] * layer.shape[1], layer.nnz
+        return layer.shape[0] * layer.shape[1] // int(getattr(layer, "groups", 1)), layer.nnz
     keeper = Keeper.of(layer)
     masks = {} if keeper is None else keeper.masks()
     found = {n: masks.get(n, p) for n, p in layer._parameters.items() if p is not None and p.dim() >= 2}

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from widthwise.errors import DataError, InputError
 from widthwise.masks import Mask
+from widthwise.sparse._fallback_conv import blocks
 from widthwise.sparse._types import index_dtype
 from widthwise.sparse.convert import sparsify
 from widthwise.sparse.linear import SparseWeight
@@ -82,11 +83,7 @@ def _places(gaps: npt.NDArray[np.uint8], count: int, size: int) -> npt.NDArray[n
 
 def compact(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Shape]]:
     """A state of ``model`` with gaps in place of its sparse layers' indices, and those layers' shapes by prefix."""
-    layers = {
-        f"{name}." if name else "": layer
-        for name, layer in model.named_modules(remove_duplicate=False)
-        if isinstance(layer, SparseWeight)
-    }
+    layers = {prefix: layer for prefix, layer in _by_prefix(model).items() if isinstance(layer, SparseWeight)}
     gaps = {layer: encode(layer.pointers, layer.columns, layer.width) for layer in layers.values()}
     dropped = {prefix + place for prefix in layers for place in _PLACES}
     kept = {name: tensor for name, tensor in state.items() if name not in dropped}
@@ -128,14 +125,13 @@ def outline(state: Mapping[str, Tensor], matrices: Mapping[str, Shape]) -> dict[
 
 def matrices_of(model: nn.Module, prefixes: Iterable[str]) -> dict[str, Shape]:
     """The shapes of the weights of those layers of ``model`` that have one, dense or sparse, as matrices."""
-    layers = {f"{name}." if name else "": layer for name, layer in model.named_modules(remove_duplicate=False)}
-    found = {}
+    layers, found = _by_prefix(model), {}
     for prefix in prefixes:
         layer = layers.get(prefix)
         if isinstance(layer, SparseWeight):
             found[prefix] = layer.shape
         elif isinstance(weight := getattr(layer, _WEIGHT, None), Tensor) and weight.dim() >= 2:
-            found[prefix] = (weight.shape[0], weight.shape[1:].numel())
+            found[prefix] = (weight.shape[0], weight.shape[1:].numel() * _groups(layer))
     return found
 
 
@@ -162,7 +158,7 @@ def sparsified(model: nn.Module, state: Mapping[str, Tensor], matrices: Mapping[
     Raises:
         InputError: if a layer can't be sparse.
     """
-    weights = dict(model.named_parameters())
+    weights, layers = dict(model.named_parameters()), _by_prefix(model)
     sparse = {prefix + _WEIGHT: prefix for prefix in matrices if prefix + _WEIGHT in weights}
     if not sparse:
         return model
@@ -171,12 +167,22 @@ def sparsified(model: nn.Module, state: Mapping[str, Tensor], matrices: Mapping[
         pointers, columns = (state[prefix + place] for place in _PLACES)
         places = torch.zeros(matrices[prefix], dtype=torch.bool)
         places[torch.arange(len(pointers) - 1).repeat_interleave(pointers.diff()), columns.long()] = True
-        masks[name] = places.reshape(weights[name].shape)
+        masks[name] = blocks(places, _groups(layers[prefix])).reshape(weights[name].shape)
     model = sparsify(model, Mask(masks), policy="always")
     left = [name for name in sparse if name in dict(model.named_parameters())]
     if left:
         raise InputError(f"model: {left[0]!r} can't be sparse here, as it is in the file; allowed is a plain layer")
     return model
+
+
+def _by_prefix(model: nn.Module) -> dict[str, nn.Module]:
+    """Modules by what the names of their tensors begin with."""
+    return {f"{name}." if name else "": layer for name, layer in model.named_modules(remove_duplicate=False)}
+
+
+def _groups(layer: nn.Module | None) -> int:
+    """Blocks on the diagonal of a layer's matrix, outside of which there are no weights."""
+    return int(getattr(layer, "groups", 1))
 
 
 def _unusable(path: Path, reason: str) -> DataError:
