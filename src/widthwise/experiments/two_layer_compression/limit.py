@@ -63,7 +63,7 @@ def decay(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     sizes = at(scale, (32, 128), (64, 256, 1024, 4096, 16384), (64, 256, 1024, 4096, 16384, 65536))
     dimensions = at(scale, (8, 16), (8, 12, 16, 24, 32), (8, 16, 32, 64, 128))
     wide, many = at(scale, 32, 1000, 4000), at(scale, 512, 100_000, 4_000_000)
-    draws = at(scale, {"N": 2, "d": 2}, {"N": 6, "d": 6}, {"N": 50, "d": 20})
+    draws = at(scale, {"N": 2, "d": 2}, {"N": 20, "d": 4}, {"N": 50, "d": 20})
     rows: list[Row] = []
     slopes: dict[tuple[str, str], tuple[float, float]] = {}
     for varied, pairs in (("N", [(N, wide) for N in sizes]), ("d", [(many, d) for d in dimensions])):
