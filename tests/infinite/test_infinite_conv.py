@@ -253,12 +253,11 @@ def test_bad_layers_are_named(make, message):
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu(0.2)"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_compiled_activations_agree_with_the_others(monkeypatch, activation, dtype):
-    x = images(5, 4).to(dtype)
+def test_compiled_activations_agree_with_the_others(monkeypatch, activation):
+    x = images(5, 4).float()
     network = Network(Conv(sigma_b=0.1), activation, Conv(padding="same"), activation, GlobalAvgPool(), Dense())
     plain = network.kernels(x)
     monkeypatch.setattr("widthwise.infinite.bending.WORTH", 0)
     for a, b in zip(plain, network.kernels(x), strict=True):
-        assert torch.allclose(a, b, rtol=8 * torch.finfo(dtype).eps)
-    assert torch.allclose(network.nngp(x), plain.nngp, rtol=8 * torch.finfo(dtype).eps)
+        assert torch.allclose(a, b, rtol=1e-6)
+    assert torch.allclose(network.nngp(x), plain.nngp, rtol=1e-6)

@@ -191,6 +191,9 @@ def test_kernels_are_symmetric_and_positive(depth, sigma_w, sigma_b, activation,
         (lambda x: MLP(1).ntk([[1.0]]), "x1: got [[1.0]] of type list"),
         (lambda x: MLP(1, lambda z: (z**2).exp()).ntk(x), "allowed is an activation with a finite second moment"),
         (lambda x: MLP(1, "hardshrink").ntk(x), "jumps at"),
+        (lambda x: MLP(1, "exp").ntk(1000 * x), "x1: the kernel of some inputs is beyond the largest torch.float64"),
+        (lambda x: MLP(1).ntk(1e30 * x.float()), "beyond the largest torch.float32"),
+        (lambda x: MLP(1).ntk(x.to_sparse()), "allowed are dense tensors"),
     ],
 )
 def test_bad_input_is_named(make, message):

@@ -37,9 +37,9 @@ def _bend(g: Any, s: Any, t: Any, layer: Any, polynomial: Any, one: Any, pi: Any
     for j in range(g.size):
         x, y = g[j], s[j]
         near = min(x, y)
-        value = zero
+        value, place = zero, two * near - one
         for coefficient in polynomial:
-            value = value * near + coefficient
+            value = value * place + coefficient
         theta = np.sqrt(two * near) * value
         theta = theta if x <= y else pi - theta
         opening = one - theta / pi

@@ -1,4 +1,4 @@
-r"""Perceptrons of two-sloped activations on a CPU: all layers of a tile in one compiled pass over each row.
+r"""Perceptrons of two-sloped activations on a CPU: all layers of a single-precision tile in one compiled pass.
 
 It does what the layers do with PyTorch, several times faster, and is used where the matrix is large enough to pay
 for compiling it.
@@ -35,12 +35,12 @@ class Fused:
             abs(x) in the variance, and the squares of its slope and of the line's.
     """
 
-    def __init__(self, network: Network, left: Trace, right: Trace, dtype: torch.dtype) -> None:
-        self.left, self.right = (_tables(trace, dtype) for trace in (left, right))
+    def __init__(self, network: Network, left: Trace, right: Trace) -> None:
+        self.left, self.right = (_tables(trace) for trace in (left, right))
         self.layers = np.array(list(_numbers(network)), dtype=self.left.dtype)
         self.biased = any(isinstance(layer, Dense) and layer.sigma_b for layer in network.layers)
-        self.polynomial = angle_polynomial(dtype)
-        self.pi = self.left.dtype.type(math.pi)
+        self.polynomial = angle_polynomial()
+        self.pi = np.float32(math.pi)
 
     def __call__(self, pair: Pair, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
         """Return the NNGP and the NTK of a tile; ``pair`` is used up."""
@@ -54,7 +54,7 @@ class Fused:
         return torch.from_numpy(gap), torch.from_numpy(ntk)
 
 
-def fused(network: Network, left: Trace, right: Trace, dtype: torch.dtype) -> Fused | None:
+def fused(network: Network, left: Trace, right: Trace) -> Fused | None:
     """Return the fast path if the network has one: dense layers in turn with ReLU-like activations."""
     dense, between = network.layers[::2], network.layers[1::2]
     if len(dense) != len(between) + 1 or not between:
@@ -63,7 +63,7 @@ def fused(network: Network, left: Trace, right: Trace, dtype: torch.dtype) -> Fu
         return None
     if not all(isinstance(layer, Nonlinear) and _plain(layer.rule) for layer in between):
         return None
-    return Fused(network, left, right, dtype)
+    return Fused(network, left, right)
 
 
 def _plain(rule: object) -> bool:
@@ -83,11 +83,11 @@ def _numbers(network: Network) -> list[tuple[float, ...]]:
     return found
 
 
-def _tables(trace: Trace, dtype: torch.dtype) -> NDArray[Any]:
+def _tables(trace: Trace) -> NDArray[Any]:
     """See :class:`Fused`."""
     tables = []
     for layer in trace.inner[::2]:
         angle = layer.tables[0] if layer.tables else torch.zeros_like(layer.after)
         tables.append(torch.stack([layer.after, torch.cos(angle), torch.sin(angle / 2), torch.cos(angle / 2)]))
-    found: NDArray[Any] = torch.stack(tables).to(dtype).numpy()
+    found: NDArray[Any] = torch.stack(tables).float().numpy()
     return found

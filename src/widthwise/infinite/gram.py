@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,7 @@ LARGE = 1 << 24
 """The same elsewhere, where a kernel launch costs more than a pass through memory."""
 OWN = 1 << 22
 """Numbers held at a time when each input is paired with itself."""
-LONG = 512
+LONG = 384
 """Rows and columns of a tile that is passed through compiled loops."""
 WORTH = 1 << 21
 """Pairs; fewer are done before the compiler is."""
@@ -78,9 +79,10 @@ class Task:
     def fused(self) -> Fused | None:
         """The compiled pass through all layers, where there is one and the matrix is worth compiling it."""
         x = self.left.unit
-        if x.device.type != "cpu" or self.shape[0] * self.shape[1] < WORTH or self.traces[0].after.requires_grad:
+        few = self.shape[0] * self.shape[1] < WORTH
+        if few or x.dtype != torch.float32 or x.device.type != "cpu" or self.traces[0].after.requires_grad:
             return None
-        return fused(self.network, *self.traces, x.dtype) if isinstance(self.left, Vectors) else None
+        return fused(self.network, *self.traces) if isinstance(self.left, Vectors) else None
 
     @property
     def symmetric(self) -> bool:
@@ -136,11 +138,18 @@ def gram(network: Network, x1: Tensor, x2: Tensor | None, *, nngp: bool, ntk: bo
         n1, n2 = len(x1), len(x1 if x2 is None else x2)
         check_fits(n1, n2, x1, nngp + ntk)
         task = Task.of(network, x1, x2, nngp=nngp, ntk=ntk)
-        out = tuple(x1.new_empty(n1, n2) for _ in range(nngp + ntk))
+        out = tuple(_empty(n1, n2, x1) for _ in range(nngp + ntk))
         for tile in task.tiles():
             for whole, part in zip(out, parts(tile), strict=True):
                 put(whole, tile, part, task.symmetric)
         return out
+
+
+def _empty(n1: int, n2: int, like: Tensor) -> Tensor:
+    """A matrix for results; on a CPU NumPy's, whose large arrays lie on huge pages, which are had sooner."""
+    if like.device.type != "cpu":
+        return like.new_empty(n1, n2)
+    return torch.from_numpy(np.empty((n1, n2), np.float64 if like.dtype == torch.float64 else np.float32))
 
 
 def put(whole: Tensor, tile: Tile, part: Tensor, symmetric: bool) -> None:
@@ -182,6 +191,8 @@ def _check_inputs(name: str, x: Tensor) -> Tensor:
         InputError: if it is empty, not finite, or of another shape.
     """
     check_type(name, x, Tensor)
+    if x.layout != torch.strided:
+        raise InputTypeError(f"{name}: got a tensor of layout {x.layout}, allowed are dense tensors")
     if x.dtype not in (torch.float32, torch.float64):
         raise InputTypeError(f"{name}: got dtype {x.dtype}, allowed are float32 and float64")
     if not 2 <= x.ndim <= 4 or x.numel() == 0:
@@ -235,7 +246,13 @@ def _chunks(start: Vectors | Images) -> list[slice]:
 def _traced(network: Network, start: Vectors | Images, tangent: bool) -> Trace:
     """Take each input through the network, and bring the result to the inputs' precision."""
     found = [network.trace(start[rows].rows(tangent))[0] for rows in _chunks(start)]
-    return Trace.joined(found).to(start.unit.dtype)
+    trace = Trace.joined(found).to(start.unit.dtype)
+    if not bool(torch.isfinite(trace.after.detach().square()).all()):
+        raise InputError(
+            f"x1: the kernel of some inputs is beyond the largest {trace.after.dtype}; allowed are smaller inputs or "
+            "sigma_w"
+        )
+    return trace
 
 
 def _differentiable(task: Task) -> tuple[Tensor, ...]:
