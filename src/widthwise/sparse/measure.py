@@ -22,7 +22,6 @@ __all__ = ["WHOLE", "Speed", "break_even", "interleaved", "measure_speeds", "ran
 
 WHOLE = "model"
 _LEAST = 3  # rounds, however long one takes
-_TENTATIVE = 0.5  # a sparsity at which every layer that can be sparse is
 
 Run = Callable[[], object]
 
@@ -109,7 +108,7 @@ def measure_speeds(
         raise InputError("sparsities: got none, allowed is at least one number in [0, 1)")
     for sparsity in sparsities:
         check_number("sparsities", sparsity, 0, 1, high_open=True)
-    inputs = _inputs(check_type("model", model, nn.Module), check_type("example", example, Tensor), seed)
+    inputs = _inputs(check_type("model", model, nn.Module), check_type("example", example, Tensor))
     pace = partial(_compared, rounds=rounds, seconds=seconds)
     for name, x in inputs.items():
         for sparsity in sparsities:
@@ -137,10 +136,12 @@ def break_even(speeds: Sequence[Speed]) -> float | None:
     return max(0.0, 1 - density) if density > 0 else None
 
 
-def sparse_layers(model: nn.Module, seed: int = 0) -> list[str]:
+def sparse_layers(model: nn.Module) -> list[str]:
     """Names of the layers of ``model`` that can be sparse."""
-    mask = random_mask(model, _TENTATIVE, seed)
-    return [decision.name for decision in plan(model, mask, policy="always") if decision.converts]
+    masks = {name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in prunable(model).items()}
+    for mask in masks.values():
+        mask.view(-1)[:1] = False  # a layer without a zero stays dense
+    return [decision.name for decision in plan(model, Mask(masks), policy="always") if decision.converts]
 
 
 def random_mask(model: nn.Module, sparsity: float, seed: int) -> Mask:
@@ -154,10 +155,10 @@ def random_mask(model: nn.Module, sparsity: float, seed: int) -> Mask:
     return Mask(masks)
 
 
-def _inputs(model: nn.Module, example: Tensor, seed: int) -> dict[str, Tensor]:
+def _inputs(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     """What each layer that can be sparse gets, in the order of the model; whether it wants a gradient, too."""
     model = copy.deepcopy(model).eval()
-    layers = {name: model.get_submodule(name) for name in sparse_layers(model, seed) if name}
+    layers = {name: model.get_submodule(name) for name in sparse_layers(model) if name}
     caught: dict[str, Tensor] = {}
 
     def catch(name: str, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
