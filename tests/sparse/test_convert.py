@@ -7,7 +7,7 @@ from torch import nn
 
 import widthwise as ww
 from widthwise.errors import InputError, InputTypeError
-from widthwise.sparse import SparseConv2d, SparseLinear, densify, plan, sparsify
+from widthwise.sparse import SparseConv2d, SparseLinear, densify, fold_batch_norms, plan, sparsify
 from widthwise.sparse.convert import AppliedReLU
 from widthwise.sparse.cost import CostModel, Rates, _calibrated, calibrated
 
@@ -274,3 +274,16 @@ def test_a_convolution_that_pads_otherwise_stays_dense(padding):
     layer = nn.Conv2d(2, 2, 3, padding=1, padding_mode=padding)
     ww.prune(layer, 0.5, method="magnitude")
     assert padding in plan(layer, policy="always")[0].reason
+
+
+def test_a_relu_is_applied_by_the_layer_whose_batch_norm_was_folded():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
+    ).eval()
+    ww.prune(model, 0.5, method="random", scope="uniform")
+    x = torch.randn(3, 2, 8, 8)
+    expected = model(x)
+    sparse = sparsify(fold_batch_norms(model), policy="always")
+    assert [sparse[i].clip for i in (0, 3)] == [True, False]
+    torch.testing.assert_close(sparse(x), expected)

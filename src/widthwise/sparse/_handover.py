@@ -110,6 +110,8 @@ class _Map:
 
     def _relu(self, node: fx.Node) -> str | None:
         users = list(node.users)
+        while len(users) == 1 and self._kind(users[0]) is nn.Identity:
+            users = list(users[0].users)
         if len(users) != 1 or self._kind(users[0]) is not nn.ReLU:
             return None
         return str(users[0].target) if self._calls[id(self._module(users[0]))] == 1 else None

@@ -12,10 +12,13 @@ row in a block begin, and ``starts[(block + 1) * stride + row]`` where they end.
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from numba import cfunc, njit, types
 
+from widthwise.sparse import _vector
 from widthwise.sparse._vector import (
     add_row,
     alike,
@@ -327,11 +330,15 @@ def compiled(name: str) -> int:
     """The address of the kernel ``name``, compiled (or read from the cache on disk) on first use."""
     if name not in _KEPT:
         signature = types.void(types.CPointer(types.int64))
+        function = globals()[name]
+        function.__qualname__ = f"{name}_{_SOURCES}"
         try:
-            _KEPT[name] = cfunc(signature, cache=True)(globals()[name])
+            _KEPT[name] = cfunc(signature, cache=True)(function)
         except RuntimeError:  # no folder to write to: compile for this process alone
-            _KEPT[name] = cfunc(signature)(globals()[name])
+            _KEPT[name] = cfunc(signature)(function)
     return int(_KEPT[name].address)
 
 
 _KEPT: dict[str, Any] = {}
+# Numba's cache sees a change of this file alone; the loops it compiles stand in the other, too.
+_SOURCES = hashlib.sha256(b"".join(Path(file).read_bytes() for file in (__file__, _vector.__file__))).hexdigest()[:12]

@@ -93,21 +93,29 @@ class _Emit:
         return self.b.shuffle_vector(left, right, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
 
     def pairs(self, left: Any, right: Any) -> Any:
-        """Sums of neighbours, those of ``left`` before those of ``right``."""
-        width = left.type.count * 2
-        even = self.shuffle(left, right, list(range(0, width, 2)))
-        return self.b.fadd(even, self.shuffle(left, right, list(range(1, width, 2))))
+        """Sums of neighbours, as one instruction adds them: in parts of 128 bits, ``left`` and ``right`` in turn."""
+        width, part = left.type.count, 128 // self.bits
+        even = [start + side + i for start in range(0, width, part) for side in (0, width) for i in range(0, part, 2)]
+        return self.b.fadd(self.shuffle(left, right, even), self.shuffle(left, right, [lane + 1 for lane in even]))
 
-    def totals(self, vectors: list[Any]) -> Any:
-        """The sum of each of one, two or four vectors, as one vector of as many lanes."""
-        wanted = len(vectors)
-        while len(vectors) > 1:
-            vectors = [self.pairs(left, right) for left, right in zip(vectors[::2], vectors[1::2], strict=True)]
-        total = vectors[0]
-        while total.type.count > wanted:
-            total = self.pairs(total, total)
-            total = self.shuffle(total, total, list(range(total.type.count // 2)))
-        return total
+    def folded(self, vector: Any, lanes: int) -> Any:
+        """The sum of a vector's parts of so many lanes."""
+        while vector.type.count > lanes:
+            half = vector.type.count // 2
+            low, high = self.shuffle(vector, vector, list(range(half))), list(range(half, 2 * half))
+            vector = self.b.fadd(low, self.shuffle(vector, vector, high))
+        return vector
+
+    def total(self, vector: Any) -> Any:
+        """The sum of all lanes, as a vector of one."""
+        return self.folded(vector, 1)
+
+    def totals(self, first: Any, second: Any, third: Any, fourth: Any) -> Any:
+        """The sums of four vectors, as a vector of four."""
+        front, back = self.pairs(first, second), self.pairs(third, fourth)
+        if self.bits == 32:
+            return self.folded(self.pairs(front, back), 4)
+        return self.shuffle(self.folded(front, 2), self.folded(back, 2), [0, 1, 2, 3])
 
 
 def _place(value: int) -> Any:
@@ -264,12 +272,12 @@ def column_gradients(typing, count, both, values, indices, offsets, first, last,
             for i in range(4):
                 sums, part = one(builder.add(k, _place(i)), sums)
                 parts.append(part)
-            write(k, emit.totals(parts))
+            write(k, emit.totals(*parts))
             return sums
 
         def single(k: Any, sums: list[Any]) -> list[Any]:
             sums, part = one(k, sums)
-            write(k, emit.totals([part]))
+            write(k, emit.total(part))
             return sums
 
         sums = [builder.select(is_fresh, emit.zero, emit.load(target, place)) for place in places if wants_input]
