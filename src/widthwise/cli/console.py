@@ -33,7 +33,7 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
             _err.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)
             raise typer.Exit(_USAGE) from None
         except KeyboardInterrupt:
-            _err.print("stopped: what is done is kept; the same command goes on from here", highlight=False)
+            _err.print("stopped; files already written are whole, and runs already finished are kept", highlight=False)
             raise typer.Exit(_INTERRUPTED) from None
 
     return guarded
