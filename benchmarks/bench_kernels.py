@@ -140,8 +140,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--part", choices=("dense", "gap", "tanh", "memory", "quick"), default="quick")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--depths", type=int, nargs="+", default=(1, 5))
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--inputs", type=int, default=20000)
+    parser.add_argument("--name", help="of that file, instead of the part's")
     parser.add_argument("--out", type=Path, help="folder for a JSON of what was found")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -152,7 +154,7 @@ def main() -> None:
     print(f"  neural-tangents: {_peer_version()}")
     found: list[dict[str, Any]] = []
     if arguments.part in ("dense", "quick"):
-        for depth in (1, 5):
+        for depth in arguments.depths:
             title = f"NNGP and NTK, d = 784, n = 4000, ReLU, {depth} hidden layers, float32"
             found.append(compare(title, dense(depth), arguments.rounds))
     if arguments.part in ("tanh", "quick"):
@@ -165,7 +167,7 @@ def main() -> None:
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         facts = {"machine": machine() | {"neural-tangents": _peer_version()}, "results": found}
-        path = arguments.out / f"bench-{arguments.part}.json"
+        path = arguments.out / f"bench-{arguments.name or arguments.part}.json"
         path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 r"""Activations of two slopes by a polynomial for the angle, in compiled loops.
 
 ``theta = sqrt(2 gap) Q(gap)`` with Q fitted to the rounding error of single precision on [0, 1], so that the loops
-become vector instructions. In double precision a polynomial does not reach it: there the functions of PyTorch stay in use.
+become vector instructions. In double precision a polynomial does not reach it: PyTorch takes over there.
 """
 
 from __future__ import annotations
