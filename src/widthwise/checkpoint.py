@@ -78,10 +78,10 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
     state = {name: t for name, t in tensors.items() if not name.startswith(_MASK)}
     state |= {alias: state[name] for alias, name in header["aliases"].items() if name in state}
     matrices = files.checked_shapes(path, header.get(_SPARSE, {}), state)
+    state = files.expand(path, state, matrices)
     if model is None:
         model = _rebuilt(path, header["model"], state, matrices)
     _check_fits(path, state, matrices, check_type("model", model, nn.Module))
-    state = files.expand(path, state, matrices)
     Mask.remove(model)
     model = files.sparsified(model, state, matrices)
     model.load_state_dict(state)
