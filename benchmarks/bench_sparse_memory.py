@@ -113,13 +113,13 @@ def page(rows: list[dict[str, object]], options: argparse.Namespace) -> str:
     made_with = ", ".join(f"{key} {value}" for key, value in machine().items() if key != "threads")
     return f"""# Memory of training a sparse network
 
-`python benchmarks/bench_sparse_memory.py --out docs/results/sparse`
+`python benchmarks/bench_sparse_memory.py --rounds {options.rounds} --out docs/results/sparse`
 
 MLP 784-{options.width}-{options.width}-10, batch {BATCH}, sparsity {options.sparsity}, one thread, megabytes: the same
 network with a mask in force, and sparse. The peak in training is that of a fresh process over what it holds before the
 network is made, everything imported and warm. Counted are weights, gradients, the optimizer's state, masks and indices;
 the rest of the peak is activations, and what the libraries keep. Making the network starts from the dense one.
-Medians of {options.rounds} runs.
+Runs of each: {options.rounds}; medians.
 
 {made_with}.
 
