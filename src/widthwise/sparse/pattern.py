@@ -16,10 +16,9 @@ from widthwise.sparse._types import index_dtype
 
 __all__ = ["Pattern", "row_pointers"]
 
-# What the part of a tile that one block reads may take of the caches: the first level's size if enough weights stand in
-# a block to pay for reading and writing the sums once more, else a quarter of a common second level's.
-_NEAR, _FAR, _WORTH = 32 * 1024, 128 * 1024, 8
-_TILE_BYTES = 256  # of one feature, with AVX2; twice that with AVX-512, whose caches are larger, too
+# A block reads part of a tile again and again, so it should fit in the first cache, or at least in half of the second;
+# but so many weights of each line must stand in it that reading and writing the sums once more is worth it.
+_FEWEST, _MOST, _WORTH = 128, 1024, 20  # lines of 256 bytes: 32 and 256 KB
 
 Array = npt.NDArray[Any]
 
@@ -122,8 +121,7 @@ def _in_blocks(starts: Array, across: Array, width: int) -> Array:
     """``starts`` of each line in each block of ``across``, or as it is where one block does."""
     lines = len(starts) - 1
     density = len(across) / max(1, lines * width)
-    near = _NEAR // _TILE_BYTES
-    size = near if density * near >= _WORTH else _FAR // _TILE_BYTES
+    size = min(max(int(_WORTH / max(density, 1e-9)), _FEWEST), _MOST)
     blocks = -(-width // size)
     if blocks <= 1 or not len(across):
         return starts
