@@ -137,7 +137,7 @@ class SparseConv2d(SparseWeight):
     def _derive(self, pointers: Tensor, columns: Tensor) -> None:
         super()._derive(pointers, columns)
         heights = torch.arange(self.out_channels).repeat_interleave(pointers.cpu().diff())
-        groups = self.columns.cpu().long() // (self.width // self.groups)
+        groups = self.columns.cpu().long() // (self.shape[1] // self.groups)
         if not torch.equal(heights // max(1, self.out_channels // self.groups), groups):
             raise InputError(f"columns: reach into another of the {self.groups} groups than their row's")
 

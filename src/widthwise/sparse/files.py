@@ -84,7 +84,7 @@ def _places(gaps: npt.NDArray[np.uint8], count: int, size: int) -> npt.NDArray[n
 def compact(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Shape]]:
     """A state of ``model`` with gaps in place of its sparse layers' indices, and those layers' shapes by prefix."""
     layers = {prefix: layer for prefix, layer in _by_prefix(model).items() if isinstance(layer, SparseWeight)}
-    gaps = {layer: encode(layer.pointers, layer.columns, layer.width) for layer in layers.values()}
+    gaps = {layer: encode(layer.pointers, layer.columns, layer.shape[1]) for layer in layers.values()}
     dropped = {prefix + place for prefix in layers for place in _PLACES}
     kept = {name: tensor for name, tensor in state.items() if name not in dropped}
     kept |= {prefix + _GAPS: gaps[layer] for prefix, layer in layers.items()}

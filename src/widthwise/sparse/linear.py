@@ -23,6 +23,7 @@ class SparseWeight(nn.Module):
     two doesn't. Loading a state with other places gives the layer those places, and as many ``values``.
 
     Attributes:
+        shape: rows and columns of the matrix.
         values: the nonzero weights in row-major order, those of ``weight[mask]``, shape (nnz,).
         pointers: where each row's values start, int64, shape (rows + 1,).
     """
@@ -38,15 +39,10 @@ class SparseWeight(nn.Module):
 
     def __init__(self, values: Tensor, pointers: Tensor, columns: Tensor, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.shape = (len(pointers) - 1, width)
         self.values = nn.Parameter(values)
         self.register_buffer("pointers", pointers)
         self._derive(pointers, columns)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the matrix."""
-        return len(self.pointers) - 1, self.width
 
     @property
     def columns(self) -> Tensor:
@@ -80,7 +76,7 @@ class SparseWeight(nn.Module):
         return places
 
     def _derive(self, pointers: Tensor, columns: Tensor) -> None:
-        pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.width, self.phase_of)
+        pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.shape[1], self.phase_of)
         device = pointers.device
         self.register_buffer("column_bytes", _bytes(pattern.columns).to(device), persistent=False)
         self.register_buffer("row_bytes", _bytes(pattern.rows).to(device), persistent=False)
