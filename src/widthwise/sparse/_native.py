@@ -82,17 +82,18 @@ def _column_gradients(values, indices, a):
 def _turn(source, source_pitch, target, target_pitch, height, width):
     """``target[j * target_pitch + i] = source[i * source_pitch + j]`` for i below ``height`` and j below ``width``."""
     step = lanes_of(source)
-    for i in range(0, height, step):
-        tall = min(step, height - i)
+    for pair in range(0, height, 2 * step):  # two blocks at a time fill a line of the cache
         for j in range(0, width, step):
             wide = min(step, width - j)
-            read, write = shifted(source, i * source_pitch + j), shifted(target, j * target_pitch + i)
-            if tall == step and wide == step:
-                transpose(read, source_pitch, write, target_pitch)
-            else:
-                for row in range(tall):
-                    for column in range(wide):
-                        write[column * target_pitch + row] = read[row * source_pitch + column]
+            for i in range(pair, min(pair + 2 * step, height), step):
+                tall = min(step, height - i)
+                read, write = shifted(source, i * source_pitch + j), shifted(target, j * target_pitch + i)
+                if tall == step and wide == step:
+                    transpose(read, source_pitch, write, target_pitch)
+                else:
+                    for row in range(tall):
+                        for column in range(wide):
+                            write[column * target_pitch + row] = read[row * source_pitch + column]
 
 
 @njit
