@@ -287,3 +287,12 @@ def test_a_relu_is_applied_by_the_layer_whose_batch_norm_was_folded():
     sparse = sparsify(fold_batch_norms(model), policy="always")
     assert [sparse[i].clip for i in (0, 3)] == [True, False]
     torch.testing.assert_close(sparse(x), expected)
+
+
+def test_a_convolution_uses_its_weights_at_many_places(monkeypatch):
+    slow_start = CostModel((1, 128), *[Rates((1.0, 1.0), (2.0, 2.0), (1e4, 1e4))] * 2)
+    monkeypatch.setattr("widthwise.sparse.convert.calibrated", lambda: slow_start)
+    conv, linear = nn.Conv2d(4, 4, 3), nn.Linear(12, 12)
+    model = nn.Sequential(conv, linear)
+    ww.prune(model, 0.9, method="random", scope="uniform")
+    assert [decision.converts for decision in plan(model, batch=8)] == [True, False]

@@ -22,6 +22,7 @@ from widthwise.sparse.linear import SparseLinear
 __all__ = ["AppliedReLU", "Decision", "densify", "plan", "sparsify"]
 
 Policy = Literal["auto", "always"]
+_PLACES = 64  # at which a convolution is taken to use each weight: a picture of 8 x 8, as deep layers see it
 _log = logging.getLogger(__name__)
 
 
@@ -226,8 +227,9 @@ def _decide(
         return Decision(name, kept, kept, 0.0, 0.0, "stays dense: no weight is zero")
     if costs is None:
         return Decision(name, weight.numel(), kept, 0.0, 0.0, "")
-    dense, sparse = costs.seconds(weight.numel(), kept, batch, training=training)
-    limit = costs.break_even(weight.numel(), batch, training=training)
+    uses = batch * (_PLACES if weight.dim() > 2 else 1)
+    dense, sparse = costs.seconds(weight.numel(), kept, uses, training=training)
+    limit = costs.break_even(weight.numel(), uses, training=training)
     slower = f"stays dense: faster here below {limit:.0%} sparsity" if dense <= sparse else ""
     return Decision(name, weight.numel(), kept, dense, sparse, slower)
 
