@@ -95,7 +95,7 @@ def test_data_lists_names_one_a_line_and_describes_one():
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
-    command = [sys.executable, "-m", "widthwise", "compare", "--out", str(tmp_path), "--seeds", "2", "--epochs", "60"]
+    command = [sys.executable, "-m", "widthwise", "compare", "--out", str(tmp_path), "--seeds", "6", "--epochs", "25"]
     worker = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and worker.poll() is None:
@@ -111,7 +111,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     total = sqlite3.connect(tmp_path / "results.sqlite").execute("SELECT count(*) FROM runs").fetchone()[0]
-    assert total == 42 > done
+    assert total == 126 > done
 
 
 def test_the_version_is_said():

@@ -14,7 +14,7 @@ from torch import nn
 from torch.library import opcheck
 
 from widthwise.errors import InputError, InputTypeError
-from widthwise.sparse import SparseLinear, _product, _vector, ops
+from widthwise.sparse import SparseLinear, _processor, _product, ops
 from widthwise.sparse._fallback import gradients as plain_gradients
 from widthwise.sparse._fallback import product as plain_product
 from widthwise.sparse.pattern import Pattern, row_pointers
@@ -346,9 +346,9 @@ def test_compressed_rows_round_trip():
 
 
 def test_an_old_processor_is_told_once_and_served(monkeypatch):
-    monkeypatch.setattr(_vector.llvm, "get_host_cpu_features", lambda: {"sse2": True})
-    monkeypatch.setattr(_vector.platform, "machine", lambda: "x86_64")
-    _vector.is_supported.cache_clear()
+    monkeypatch.setattr(_processor, "_features", lambda: {"sse2": True})
+    monkeypatch.setattr(_processor.platform, "machine", lambda: "x86_64")
+    _processor.is_supported.cache_clear()
     layer = layer_of()
     x = torch.randn(4, 30, dtype=torch.float64)
     try:
@@ -357,7 +357,13 @@ def test_an_old_processor_is_told_once_and_served(monkeypatch):
         torch.testing.assert_close(layer(x), y)
         torch.testing.assert_close(y, x @ layer.dense().t() + layer.bias)
     finally:
-        _vector.is_supported.cache_clear()
+        _processor.is_supported.cache_clear()
+
+
+def test_numba_loads_with_the_first_kernel_only():
+    code = "import sys, widthwise.sparse; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 _COMPILE = """

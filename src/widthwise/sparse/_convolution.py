@@ -18,10 +18,10 @@ from torch import Tensor
 
 from widthwise.sparse._geometry import Axis
 from widthwise.sparse._images import Frame, Runs, pack, runs
+from widthwise.sparse._processor import REGISTERS
 from widthwise.sparse._product import _bounds, _pieces, _shape
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
-from widthwise.sparse._vector import REGISTERS
 
 __all__ = ["Geometry", "gradients", "product"]
 

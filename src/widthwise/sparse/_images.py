@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from widthwise.sparse._geometry import Window
+from widthwise.sparse._processor import REGISTERS
 from widthwise.sparse._scratch import scratch
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
-from widthwise.sparse._vector import REGISTERS
 
 __all__ = ["Frame", "Runs", "is_batch_last", "pack", "runs"]
 

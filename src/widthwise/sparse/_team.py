@@ -19,8 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widthwise.sparse._native import compiled
-
 __all__ = ["run", "threads"]
 
 _Kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -48,8 +46,15 @@ def run(name: str, threads: int, *arguments: Tensor | int | None) -> None:
 
 
 @cache
+def _address(name: str) -> int:
+    from widthwise.sparse._native import compiled  # it takes a while to load
+
+    return compiled(name)
+
+
+@cache
 def _function(name: str) -> Callable[[int], None]:
-    return _Kernel(compiled(name))
+    return _Kernel(_address(name))
 
 
 @cache
@@ -58,7 +63,7 @@ def _team() -> Callable[[str, int, int], None]:
     start = _openmp()
     if start is None:
         return _python_threads
-    return lambda name, size, table: start(compiled(name), table, size, 0)
+    return lambda name, size, table: start(_address(name), table, size, 0)
 
 
 def _openmp() -> Callable[[int, int, int, int], None] | None:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from widthwise.sparse._processor import REGISTERS
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
 
 __all__ = ["Tiling", "is_batch_last", "pack", "plain", "tiling"]
-
-_REGISTERS = 8
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Tiling:
 def tiling(batch: int, dtype: torch.dtype) -> Tiling:
     """The fewest tiles that hold ``batch`` examples, of equal size and as narrow as that allows."""
     vectors = -(-batch // lanes(dtype))
-    count = -(-vectors // _REGISTERS)
+    count = -(-vectors // REGISTERS)
     registers = -(-vectors // count)
     return Tiling(count, registers * lanes(dtype), registers)
 

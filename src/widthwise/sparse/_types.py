@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from widthwise.sparse._vector import is_supported, vector_bytes
+from widthwise.sparse._processor import is_supported, vector_bytes
 
 __all__ = ["index_dtype", "is_native", "lanes", "suffix"]
 

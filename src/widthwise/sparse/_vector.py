@@ -8,19 +8,16 @@ the ``T`` values of a feature side by side, so that a weight is read once and us
 
 from __future__ import annotations
 
-import platform
-import warnings
-from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from widthwise.sparse._processor import REGISTERS, vector_bytes
+
 __all__ = [
-    "REGISTERS",
     "add_row",
     "alike",
     "claim",
@@ -30,34 +27,10 @@ __all__ = [
     "pointer",
     "shifted",
     "transpose",
-    "vector_bytes",
     "zero",
 ]
 
-# Accumulators of one row: eight hide the latency of a fused multiply-add and leave AVX2 half its registers.
-REGISTERS = 8
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
-
-
-@cache
-def is_supported() -> bool:
-    """Whether this processor multiplies and adds vectors in one instruction; if not, says so once.
-
-    Every 64-bit ARM does, and every x86 of the last ten years.
-    """
-    if "86" not in platform.machine() and "AMD64" not in platform.machine():
-        return True
-    features = llvm.get_host_cpu_features()
-    if features.get("avx2") and features.get("fma"):
-        return True
-    warnings.warn("this processor has no AVX2: sparse layers run as dense ones, no faster", stacklevel=2)
-    return False
-
-
-@cache
-def vector_bytes() -> int:
-    """Width of the machine's vector registers: 64 with AVX-512, else 32, which NEON does in two halves."""
-    return 64 if llvm.get_host_cpu_features().get("avx512f") else 32
 
 
 class _Emit:
