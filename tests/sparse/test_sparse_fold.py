@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import widthwise as ww
 from widthwise import errors, models
 from widthwise.sparse.batch_last import batch_last
 from widthwise.sparse.conv import SparseConv2d
@@ -140,3 +141,14 @@ def test_training_mode_is_refused() -> None:
         fold_batch_norms(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
     with pytest.raises(errors.InputTypeError, match="model: got"):
         fold_batch_norms(torch.ones(2))
+
+
+def test_a_folded_network_is_read_back_into_one_of_its_kind(tmp_path):
+    network = ww.models.resnet18(width=4)
+    folded = fold_batch_norms(network.eval())
+    ww.save(folded, tmp_path / "folded.safetensors")
+    with pytest.raises(ww.InputError, match="model="):
+        ww.load(tmp_path / "folded.safetensors")
+    again = ww.load(tmp_path / "folded.safetensors", model=fold_batch_norms(ww.models.resnet18(width=4).eval()))
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(again(x), folded(x))

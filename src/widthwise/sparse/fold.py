@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from widthwise._follow import follow
 from widthwise.errors import InputError, check_type
+from widthwise.models.registry import forget
 from widthwise.sparse.batch_last import BatchLastBatchNorm2d
 from widthwise.sparse.conv import SparseConv2d
 from widthwise.sparse.linear import SparseLinear, SparseWeight
@@ -53,6 +54,7 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
             continue
         _fold(layer, norm)
         owner.set_submodule(name, nn.Identity())
+        forget(model)
     return model
 
 
