@@ -96,7 +96,13 @@ def test_data_lists_names_one_a_line_and_describes_one():
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     command = [sys.executable, "-m", "widthwise", "compare", "--out", str(tmp_path), "--seeds", "6", "--epochs", "25"]
-    worker = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    worker = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and worker.poll() is None:
         if (tmp_path / "nets").exists():
