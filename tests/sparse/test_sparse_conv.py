@@ -361,3 +361,20 @@ def test_bad_inputs_are_refused(size) -> None:
 def test_another_type_is_refused() -> None:
     with pytest.raises(errors.InputTypeError, match=r"x: got torch\.float64"):
         SparseConv2d(weight())(torch.ones(1, 2, 4, 4, dtype=torch.float64))
+
+
+def test_training_goes_on_after_inference_mode():
+    layer = SparseConv2d(torch.randn(8, 4, 3, 3) * (torch.rand(8, 4, 3, 3) < 0.3), padding=1)
+    with torch.inference_mode():
+        layer(torch.randn(37, 4, 21, 19))  # the most memory that any test here needs
+    x = torch.randn(37, 4, 21, 19, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_a_default_device_does_not_reach_the_tables():
+    weight = torch.randn(6, 3, 3, 3) * (torch.rand(6, 3, 3, 3) < 0.3)
+    layer, x = SparseConv2d(weight, padding=1), torch.randn(5, 3, 11, 13)
+    with torch.device("meta"):
+        y = layer(x)
+    torch.testing.assert_close(y, functional.conv2d(x, weight, padding=1), rtol=1e-4, atol=1e-5)

@@ -366,6 +366,15 @@ def test_numba_loads_with_the_first_kernel_only():
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize("batch", [1, 70])
+def test_a_default_device_does_not_reach_the_kernels_tables(batch):
+    layer = layer_of(23, 31)
+    x = torch.randn(batch, 31, dtype=torch.float64)
+    with torch.device("meta"):
+        y = layer(x)
+    torch.testing.assert_close(y, x @ layer.dense().t() + layer.bias)
+
+
 _COMPILE = """
 from numba import cfunc, types
 from widthwise.sparse import _native, _vector

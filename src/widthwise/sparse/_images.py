@@ -118,7 +118,7 @@ def pack(x: Tensor, down: Window, along: Window, frame: Frame, gate: Tensor | No
 def _cuts(down: Window, along: Window) -> tuple[Tensor, Tensor]:
     lines = [down.sources(phase) for phase in range(len(down.origins))]
     spans = [along.span(phase) for phase in range(len(along.origins))]
-    return torch.tensor(lines, dtype=torch.int64), torch.tensor(spans, dtype=torch.int64)
+    return torch.tensor(lines, dtype=torch.int64, device="cpu"), torch.tensor(spans, dtype=torch.int64, device="cpu")
 
 
 def _cost(length: int, lane: int) -> int:
@@ -131,4 +131,4 @@ def _rounded(count: int, lane: int) -> int:
 
 
 def _table(numbers: list[int]) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.int64)
+    return torch.tensor(numbers, dtype=torch.int64, device="cpu")

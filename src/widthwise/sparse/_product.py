@@ -109,12 +109,12 @@ def _placed(x: Tensor, tiles: Tiling, may_lie: bool) -> tuple[Tensor, int, Tenso
 
 @lru_cache(maxsize=1024)
 def _steps(count: int, step: int) -> Tensor:
-    return torch.arange(0, count * step, step, dtype=torch.int64) if step else torch.zeros(count, dtype=torch.int64)
+    return torch.from_numpy(np.arange(count, dtype=np.int64) * step)
 
 
 @lru_cache(maxsize=256)
 def _counts(tiles: Tiling) -> Tensor:
-    return torch.full((tiles.count,), tiles.registers, dtype=torch.int64)
+    return torch.from_numpy(np.full(tiles.count, tiles.registers, dtype=np.int64))
 
 
 def _shape(starts: Tensor) -> tuple[int, int]:

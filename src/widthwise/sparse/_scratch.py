@@ -26,5 +26,6 @@ def scratch(purpose: str, size: int, dtype: torch.dtype) -> Tensor:
     """``size`` numbers on the CPU, valid until this thread asks for the same ``purpose`` again."""
     kept = _KEPT.buffers.get((purpose, dtype))
     if kept is None or kept.numel() < size:
-        kept = _KEPT.buffers[purpose, dtype] = torch.empty(size, dtype=dtype)
+        with torch.inference_mode(False):  # what is made in that mode can't be written to outside
+            kept = _KEPT.buffers[purpose, dtype] = torch.empty(size, dtype=dtype, device="cpu")
     return kept[:size]
