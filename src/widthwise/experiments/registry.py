@@ -12,7 +12,13 @@ from widthwise.experiments.outcome import Outcome
 
 __all__ = ["PAPERS", "Experiment", "experiments", "find", "names", "takes"]
 
-PAPERS = ("asymmetrical-scaling", "infinite-width", "robust-pruning", "two-layer-compression")
+PAPERS = (
+    "wider-nets",
+    "two-layer-compression",
+    "asymmetrical-scaling",
+    "linearized-difference-networks",
+    "robust-pruning",
+)
 
 Experiment = Callable[..., Outcome]
 """Called with a scale, a data set and a seed. One that averages over seeds also takes ``seeds``, how many; one that

@@ -24,12 +24,11 @@ from widthwise.experiments.asymmetrical_scaling.common import (
     log_height,
     measure,
     network,
-    path_only,
     settings_record,
 )
 from widthwise.experiments.asymmetrical_scaling.features import imagenet_features, trained_features
+from widthwise.experiments.common import at, canvas, path_only
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas
 from widthwise.nodes import importance, risk_curve
 from widthwise.report.style import LIGHT
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
-from widthwise.errors import InputTypeError
 from widthwise.experiments.outcome import Row
 from widthwise.experiments.parts import in_parts
 from widthwise.models import Shallow
@@ -29,7 +27,6 @@ __all__ = [
     "log_height",
     "measure",
     "network",
-    "path_only",
     "settings_record",
     "spaced",
 ]
@@ -183,17 +180,6 @@ def spaced(end: float, count: int, decades: float) -> list[float]:
     """Zero, and times spaced geometrically over so many decades up to the end, which is the last exactly."""
     times = torch.logspace(-decades, 0, count, dtype=torch.float64).mul(end).tolist()
     return [0.0, *times[:-1], end]
-
-
-def path_only(data: Any) -> str | None:
-    """``data`` as the text of a path, so that what was done with it can be found again.
-
-    Raises:
-        InputTypeError: for anything else.
-    """
-    if data is None or isinstance(data, str | Path):
-        return None if data is None else str(data)
-    raise InputTypeError(f"data: got {type(data).__name__}, allowed is the path of a file or of a folder")
 
 
 def settings_record(settings: Sequence[Setting] = SETTINGS, **others: Any) -> dict[str, Any]:

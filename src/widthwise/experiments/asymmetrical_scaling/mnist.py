@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from widthwise import data as datasets
 from widthwise.data import Dataset
-from widthwise.experiments.asymmetrical_scaling.common import Curves, Part, measure, path_only, settings_record
+from widthwise.experiments.asymmetrical_scaling.common import Curves, Part, measure, settings_record
 from widthwise.experiments.asymmetrical_scaling.study import (
     Head,
     Sizes,
@@ -22,8 +22,8 @@ from widthwise.experiments.asymmetrical_scaling.study import (
     notes_on,
     studied,
 )
+from widthwise.experiments.common import at, path_only
 from widthwise.experiments.outcome import Outcome
-from widthwise.experiments.robust_pruning.common import at
 
 __all__ = ["fig3", "fig10"]
 

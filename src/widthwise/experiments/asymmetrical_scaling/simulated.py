@@ -21,8 +21,8 @@ from widthwise.experiments.asymmetrical_scaling.common import (
     settings_record,
     spaced,
 )
+from widthwise.experiments.common import at, canvas
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas
 from widthwise.report.style import LIGHT
 
 __all__ = ["fig1", "sphere"]

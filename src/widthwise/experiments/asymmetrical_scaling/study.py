@@ -12,8 +12,8 @@ from torch import Tensor
 
 from widthwise import flow
 from widthwise.experiments.asymmetrical_scaling.common import Curves, Part, draw_bands, log_height, network, spaced
+from widthwise.experiments.common import canvas
 from widthwise.experiments.outcome import Row
-from widthwise.experiments.robust_pruning.common import canvas
 from widthwise.models import Shallow
 from widthwise.nodes import NodeFeatures, importance, risk_curve, train_heads
 

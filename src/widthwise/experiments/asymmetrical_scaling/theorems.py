@@ -12,9 +12,9 @@ from torch import Tensor
 from widthwise import activations, flow
 from widthwise.experiments.asymmetrical_scaling.common import SETTINGS, Part, log_height, network, settings_record
 from widthwise.experiments.asymmetrical_scaling.simulated import sphere
+from widthwise.experiments.common import at, canvas
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas
 from widthwise.scaling import zipf
 
 __all__ = ["theorems"]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from widthwise import flow
 from widthwise.experiments.asymmetrical_scaling.simulated import sphere
+from widthwise.experiments.common import at, canvas
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas
 from widthwise.report.style import LIGHT
 from widthwise.scaling import zipf, zipf_asymmetry
 

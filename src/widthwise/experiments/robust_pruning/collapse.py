@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
+from widthwise.experiments.common import at, canvas, load, seeded, spread_out, thin
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out, thin
 from widthwise.init import gaussian_
 from widthwise.meanfield import edge_of_chaos
 from widthwise.models import mlp

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from widthwise.experiments.common import at, canvas, seeded, spread_out
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas, seeded, spread_out
 from widthwise.init import gaussian_
 from widthwise.models import residual_mlp
 from widthwise.pruning.scores import snip

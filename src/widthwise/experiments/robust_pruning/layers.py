@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from widthwise import models
 from widthwise.data import examples_per_class
+from widthwise.experiments.common import at, canvas, load, spread_out
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas, load, spread_out
 from widthwise.masks import Mask, prunable
 from widthwise.pruning import critical_sparsity, dead_layers, prune
 from widthwise.pruning.allocation import keep_count

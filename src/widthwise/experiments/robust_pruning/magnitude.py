@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from widthwise.experiments.common import at, canvas, seeded, spread_out
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.robust_pruning.common import at, canvas, seeded, spread_out
 from widthwise.pruning import critical_sparsity
 from widthwise.pruning.theory import magnitude_bound
 from widthwise.report.style import LIGHT

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from widthwise import models
 from widthwise.data import Splits, examples_per_class
+from widthwise.experiments.common import at, canvas, load, seeded, spread_out, thin
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out, thin
 from widthwise.pruning import dead_layers, prune
 from widthwise.report.style import LIGHT
 

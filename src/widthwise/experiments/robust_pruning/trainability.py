@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from widthwise.data import Splits, examples_per_class
+from widthwise.experiments.common import at, canvas, load, seeded, spread_out
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas, load, seeded, spread_out
 from widthwise.init import gaussian_
 from widthwise.meanfield import edge_of_chaos
 from widthwise.models import mlp, vanilla_cnn

@@ -22,10 +22,10 @@ from widthwise.compression import (
     simplex_is_optimal,
 )
 from widthwise.compression.linalg import pseudo_solve
+from widthwise.experiments.common import at, canvas, seeded
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas
-from widthwise.experiments.two_layer_compression.common import COLOURS, generator, random_target, unit
+from widthwise.experiments.two_layer_compression.common import COLOURS, random_target, unit
 
 __all__ = ["activations", "configurations"]
 
@@ -75,7 +75,7 @@ class _Search:
 
 
 def _search(wanted: _Search) -> dict[str, Any]:
-    start = unit(wanted.starts, wanted.M, wanted.d, source=generator(wanted.seed))
+    start = unit(wanted.starts, wanted.M, wanted.d, source=seeded(wanted.seed))
     found = lbfgs(limit_energy(wanted.activation), start, iterations=wanted.iterations, tolerance=1e-8)
     row: dict[str, Any] = {"activation": wanted.activation, "d": wanted.d, "M": wanted.M, "R": -found.value}
     row |= {"starts": wanted.starts, "hits": int((found.values[-1] < found.value * (1 - _SAME)).sum())}
@@ -174,7 +174,7 @@ class _Trial:
 
 def _tried(trial: _Trial) -> dict[str, Any]:
     name = trial.activation
-    start = unit(8, _M, _D, source=generator(trial.seed))
+    start = unit(8, _M, _D, source=seeded(trial.seed))
     found = lbfgs(limit_energy(name), start, iterations=trial.iterations, tolerance=1e-8)
     row: dict[str, Any] = {"activation": name, "g0": float(duals.g(name, 0.0)), "R": -found.value}
     row |= {"simplex": etf_objective(_M, name), "proved": simplex_is_optimal(_M, name)}
@@ -189,7 +189,7 @@ def _lost(trial: _Trial, M: int) -> float:
     lost = []
     for s in range(trial.seed, trial.seed + trial.draws):
         target = random_target(trial.N, trial.d, s, trial.activation)
-        subsets = [target.W[torch.randperm(trial.N, generator=generator(10 * s + k))[:M]] for k in range(4)]
+        subsets = [target.W[torch.randperm(trial.N, generator=seeded(10 * s + k))[:M]] for k in range(4)]
         objective = full_objective(target)
         lost.append(lbfgs(objective, torch.stack(subsets), iterations=trial.iterations, tolerance=1e-6).value)
     return math.fsum(lost) / trial.draws

@@ -11,17 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from widthwise.compression import Target
+from widthwise.experiments.common import seeded
 from widthwise.report.style import LIGHT
 
-__all__ = ["COLOURS", "generator", "random_target", "timed", "unit"]
+__all__ = ["COLOURS", "random_target", "timed", "unit"]
 
 T = TypeVar("T")
 COLOURS = [LIGHT[f"series-{i}"] for i in (1, 2, 3, 4, 5, 0)]
-
-
-def generator(seed: int) -> torch.Generator:
-    """A source of random numbers, equal on any machine."""
-    return torch.Generator().manual_seed(seed)
 
 
 def unit(*shape: int, source: torch.Generator) -> Tensor:
@@ -31,7 +27,7 @@ def unit(*shape: int, source: torch.Generator) -> Tensor:
 
 def random_target(N: int, d: int, seed: int, activation: str = "relu") -> Target:
     """N neurons uniform on the sphere in R^d with coefficients uniform on [0, 2], so that mu_a = 1."""
-    source = generator(seed)
+    source = seeded(seed)
     W = unit(N, d, source=source)
     return Target.unit(W, 2 * torch.rand(N, dtype=torch.float64, generator=source), activation)
 

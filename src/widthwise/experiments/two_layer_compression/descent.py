@@ -19,10 +19,10 @@ from widthwise.compression import (
     network_distance,
     simplex_etf,
 )
+from widthwise.experiments.common import at, canvas, seeded, spread_out
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas, spread_out
-from widthwise.experiments.two_layer_compression.common import COLOURS, generator, timed, unit
+from widthwise.experiments.two_layer_compression.common import COLOURS, timed, unit
 
 __all__ = ["DIGITS", "STEP", "error", "fig2", "fig3", "fig4", "iterations_to"]
 
@@ -94,7 +94,7 @@ def fig3(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
         def distance(V: Tensor, frame: Tensor = frame) -> Tensor:
             return network_distance(V, frame, "relu")
 
-        start = unit(starts, M, d, source=generator(seed))
+        start = unit(starts, M, d, source=seeded(seed))
         descent = gradient_descent(limit_energy("relu"), start, step=STEP, iterations=iterations, watch=distance)
         assert descent.watched is not None
         curves = descent.watched.numpy()
@@ -147,7 +147,7 @@ def _settings(d: int, starts: int, iterations: int, seed: int) -> dict[str, Any]
 
 
 def _run(kind: str, M: int, d: int, starts: int, iterations: int, seed: int) -> tuple[Descent, float]:
-    objective, start = limit_energy("relu"), unit(starts, M, d, source=generator(seed))
+    objective, start = limit_energy("relu"), unit(starts, M, d, source=seeded(seed))
     if kind == "fast":
         return timed(lambda: lbfgs(objective, start, tolerance=3e-8))
     return timed(lambda: gradient_descent(objective, start, step=STEP, iterations=iterations))

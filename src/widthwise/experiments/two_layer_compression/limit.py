@@ -24,10 +24,10 @@ from widthwise.compression import (
     simplex_etf,
 )
 from widthwise.compression.linalg import pseudo_solve
+from widthwise.experiments.common import at, canvas, seeded
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas
-from widthwise.experiments.two_layer_compression.common import COLOURS, generator, random_target, unit
+from widthwise.experiments.two_layer_compression.common import COLOURS, random_target, unit
 
 __all__ = ["decay", "orientation"]
 
@@ -91,7 +91,7 @@ _NAMES = {
 
 def _gaps(draw: _Draw) -> dict[str, float]:
     d, target = draw.d, random_target(draw.N, draw.d, draw.seed)
-    source = generator(1000 + draw.seed)
+    source = seeded(1000 + draw.seed)
     directions = unit(_M, d, source=source)
     frame = simplex_etf(_M, _M - 1) @ random_frames(1, _M - 1, d, generator=source)[0]
     return {
@@ -174,7 +174,7 @@ def orientation(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcom
 
 def _losses(draw: _Draw) -> dict[str, float]:
     M, d, target = draw.M, draw.d, random_target(draw.N, draw.d, draw.seed)
-    source = generator(2000 + draw.seed)
+    source = seeded(2000 + draw.seed)
     random = unit(8, M, d, source=source)
     simplices = simplex_etf(M, d) @ random_frames(32, d, d, generator=source)
     turned = best_orientation(target, M, restarts=4, generator=source)

@@ -15,10 +15,10 @@ from torch.nn.functional import cross_entropy
 
 from widthwise.compression.bench import Workbench
 from widthwise.compression.blocks import find_blocks
+from widthwise.experiments.common import at, canvas, load, seeded, thin
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas, load, thin
-from widthwise.experiments.two_layer_compression.common import COLOURS, generator, timed
+from widthwise.experiments.two_layer_compression.common import COLOURS, timed
 
 __all__ = ["mnist"]
 
@@ -113,7 +113,7 @@ def _net(width: int, train: Pair, seed: int) -> nn.Sequential:
 
 def _trained(net: nn.Sequential, train: Pair, epochs: int, seed: int) -> nn.Sequential:
     x, y = train
-    optimizer, source = torch.optim.Adam(net.parameters(), lr=_LR), generator(seed)
+    optimizer, source = torch.optim.Adam(net.parameters(), lr=_LR), seeded(seed)
     for _ in range(epochs):
         for batch in torch.split(torch.randperm(len(x), generator=source), _BATCH):
             optimizer.zero_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import matplotlib as mpl
@@ -13,11 +14,11 @@ from torch import Tensor
 
 from widthwise import data as datasets
 from widthwise.data import Splits
-from widthwise.errors import check_choice
+from widthwise.errors import InputTypeError, check_choice
 from widthwise.experiments.outcome import SCALES
 from widthwise.report.style import RC
 
-__all__ = ["at", "canvas", "load", "seeded", "spread_out", "thin"]
+__all__ = ["at", "canvas", "load", "path_only", "seeded", "spread_out", "thin"]
 
 T = TypeVar("T")
 
@@ -42,6 +43,17 @@ def load(scale: str, data: Any, otherwise: str) -> Splits:
     """
     name = at(scale, "digits", otherwise, otherwise) if data is None else data
     return datasets.split(datasets.load(name), validation=0.0)
+
+
+def path_only(data: Any) -> str | None:
+    """``data`` as the text of a path, so that what was done with it can be found again.
+
+    Raises:
+        InputTypeError: for anything else.
+    """
+    if data is None or isinstance(data, str | Path):
+        return None if data is None else str(data)
+    raise InputTypeError(f"data: got {type(data).__name__}, allowed is the path of a file or of a folder")
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from widthwise.activations import Activation, get
 from widthwise.activations.base import affine
-from widthwise.experiments.asymmetrical_scaling.common import path_only
-from widthwise.experiments.infinite_width.shallow import (
+from widthwise.experiments.common import at, canvas, path_only, spread_out
+from widthwise.experiments.linearized_difference_networks.shallow import (
     Problem,
     descend,
     limit_prediction,
@@ -23,7 +23,6 @@ from widthwise.experiments.infinite_width.shallow import (
 )
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas, spread_out
 from widthwise.report.style import LIGHT
 
 __all__ = ["fig1", "fig2", "fig3"]

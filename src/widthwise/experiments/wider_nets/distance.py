@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from widthwise import data as datasets
-from widthwise.experiments.asymmetrical_scaling.common import path_only
-from widthwise.experiments.infinite_width.sparse_net import Task, accuracy_after
+from widthwise.experiments.common import at, canvas, path_only, seeded
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas, seeded
+from widthwise.experiments.wider_nets.sparse_net import Task, accuracy_after
 from widthwise.kernels import distance, distance_approx, distance_gaussian, random_pairs, sampled_distance
 from widthwise.report.style import LIGHT
 

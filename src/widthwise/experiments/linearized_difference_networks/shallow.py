@@ -15,7 +15,7 @@ from widthwise import data as datasets
 from widthwise import duals
 from widthwise.activations import Activation
 from widthwise.errors import InputError
-from widthwise.experiments.robust_pruning.common import seeded
+from widthwise.experiments.common import seeded
 
 __all__ = ["Problem", "Start", "descend", "limit_prediction", "linearized_prediction", "start", "zeros_and_ones"]
 

@@ -15,10 +15,9 @@ import torch
 from matplotlib.figure import Figure
 
 from widthwise import data as datasets
-from widthwise.experiments.asymmetrical_scaling.common import path_only
+from widthwise.experiments.common import at, canvas, path_only
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.experiments.robust_pruning.common import at, canvas
 from widthwise.kernels.spectrum import PREPARATIONS, extreme_eigenvalues, prepare_rows
 from widthwise.report.style import LIGHT
 

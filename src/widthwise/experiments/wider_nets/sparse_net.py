@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from widthwise.experiments.robust_pruning.common import seeded
+from widthwise.experiments.common import seeded
 
 __all__ = ["SparseNet", "Task", "accuracy_after"]
 

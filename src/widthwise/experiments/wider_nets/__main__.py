@@ -1,0 +1,7 @@
+"""``python -m widthwise.experiments.wider_nets NAME --scale small --out DIR``."""
+
+import sys
+
+from widthwise.experiments.command import run
+
+sys.exit(run("wider-nets"))
