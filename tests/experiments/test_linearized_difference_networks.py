@@ -8,7 +8,7 @@ import torch
 from widthwise.activations import get
 from widthwise.activations.base import affine
 from widthwise.errors import InputError
-from widthwise.experiments.linearized_difference_networks import fig2, fig3, table1
+from widthwise.experiments.linearized_difference_networks import fig2, fig3, fig4, fig5, table1
 from widthwise.experiments.linearized_difference_networks.difference import _Part, start_less
 from widthwise.experiments.linearized_difference_networks.shallow import (
     descend,
@@ -109,3 +109,16 @@ def test_the_table_at_smoke_scale():
     rows = table1().rows
     assert [row["preparation"] for row in rows] == ["normalized", "zero-mean", "whitened", "whitened-centred"]
     assert all(row["largest_of_all"] > row["largest"] > 1 > row["smallest"] > row["smallest_error"] for row in rows)
+
+
+def test_duals_by_integration_are_the_closed_forms_of_the_paper():
+    for figure, letter in ((fig4, "f"), (fig5, "g")):
+        outcome = figure()
+        rows = {(r["activation"], r["k"], r["c"]): r for r in outcome.rows}
+        assert all(abs(r[letter] - r["closed_form"]) < 1e-6 for r in rows.values() if r["closed_form"] is not None)
+        for k in (1, 3, 10):
+            assert rows["relu", k, 1.0][letter] == pytest.approx(0.5)  # ReLU does not know its scaling
+            inside = 1 + 1 / (2 * k * k)
+            g = 2 / math.pi * math.asin(0.5 / inside) / k**2
+            f = 2 / math.pi * 0.5 / math.sqrt(inside**2 - 0.25) / k**2
+            assert rows["erf", k, 0.5][letter] == pytest.approx({"f": f, "g": g}[letter], abs=1e-9)
