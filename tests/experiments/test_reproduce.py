@@ -94,8 +94,10 @@ def test_the_command_line_lists_runs_and_names_the_nearest(tmp_path):
     def run(*arguments: object):
         return CliRunner().invoke(app, ["reproduce", *map(str, arguments)])
 
-    listed = run("--list").output.split()
+    lines = run("--list").output.splitlines()
+    listed = [line.split()[0] for line in lines]
     assert listed == registry.names()
+    assert all(len(line.split()) > 1 for line in lines)
     assert {"asymmetrical-scaling/fig1", "robust-pruning/table2", "two-layer-compression/fig2"} <= set(listed)
     done = run("asymmetrical-scaling/fig5", "--scale", "smoke", "--out", tmp_path)
     assert done.exit_code == 0, done.output

@@ -11,20 +11,17 @@ import torch
 
 from widthwise import models
 from widthwise.errors import InputError
-from widthwise.experiments.command import run
-from widthwise.experiments.outcome import Outcome, save
-from widthwise.experiments.robust_pruning import (
-    EXPERIMENTS,
-    critical,
-    fig1,
-    fig2,
-    fig3,
-    growth,
-    signal,
-    table2,
-    table4,
-    table7,
-)
+from widthwise.experiments.command import reproduce, run
+from widthwise.experiments.outcome import Outcome, record_of, write
+from widthwise.experiments.robust_pruning import CLAIMS, EXPERIMENTS, tables
+from widthwise.experiments.robust_pruning.accuracies import winners
+from widthwise.experiments.robust_pruning.collapse import critical, fig1
+from widthwise.experiments.robust_pruning.growth import growth
+from widthwise.experiments.robust_pruning.imagenet import bottleneck_resnet50
+from widthwise.experiments.robust_pruning.layers import fig2
+from widthwise.experiments.robust_pruning.magnitude import table7
+from widthwise.experiments.robust_pruning.published import WINNERS, printed
+from widthwise.experiments.robust_pruning.signal import signal
 from widthwise.masks import prunable
 
 
@@ -91,13 +88,70 @@ def test_figure_2_counts_every_layer():
     assert of["tanh", "SNIP", 0.98]["cut"] > of["tanh", "SBP-SR", 0.98]["cut"]
 
 
-@pytest.mark.parametrize(("experiment", "cases"), [(fig3, 6), (table4, 3), (table2, 7)])
-def test_training_gives_an_accuracy_for_every_case(experiment, cases):
-    outcome = experiment()
+@pytest.mark.parametrize(("name", "cases"), [("fig3", 6), ("table4", 3), ("table1", 2), ("table8", 4)])
+def test_training_gives_an_accuracy_for_every_case(name, cases):
+    outcome = EXPERIMENTS[name]()
     assert len(outcome.rows) == cases
     assert all(0 <= row["test_accuracy"] <= 1 for row in outcome.rows)
-    if experiment is table2:
-        assert outcome.notes[0].startswith("ResNet20, 50.0%: undetermined")
+    if name == "table1":
+        assert outcome.notes[0].startswith("ResNet32, relu, 50.0%: undetermined")
+
+
+@pytest.mark.parametrize("table", ["table1", "table2", "table3", "table5", "table8", "table9"])
+def test_the_claims_hold_on_the_papers_own_numbers(table):
+    classes = {"table3": 200, "table8": 1000}.get(table, 10)
+    rows = [
+        {"network": net, "activation": act, "sparsity": s, "method": method, "seed": run, "test_accuracy": number / 100}
+        for (net, act, method, s), number in printed(table, classes).items()
+        for run in range(2)
+    ]
+    assert CLAIMS[table].judge(rows).held
+    assert CLAIMS[table].judge([{**row, "test_accuracy": 0.5} for row in rows]).held is None
+    assert not CLAIMS[table].judge([{**row, "test_accuracy": 1 - row["test_accuracy"]} for row in rows]).held
+    assert CLAIMS[table].judge([row for row in rows if row["seed"]]).held is None  # one run has no error
+
+
+def test_the_matrix_of_winners_is_that_of_the_papers_tables():
+    rows = []
+    for table in ("table2", "table5"):
+        numbers = printed(table, 10)
+        rows += winners(
+            [
+                {"network": net, "activation": act, "sparsity": s, "method": method, "test_accuracy": number / 100}
+                for (net, act, method, s), number in numbers.items()
+                for _ in range(2)
+            ]
+        )
+    theirs = WINNERS[10]
+    decided = [row for row in rows if theirs[row["network"], row["sparsity"]] not in ("C", "-")]
+    assert len(decided) == 9
+    for row in decided:
+        assert row["winner"] == theirs[row["network"], row["sparsity"]]
+    matrix = [{"network": n, "sparsity": s, "winner": w, "paper": w} for (n, s), w in theirs.items()]
+    judge = CLAIMS["table6"].judge
+    assert judge(matrix).held
+    assert judge([{**row, "winner": "C"} for row in matrix]).held is None
+    assert judge([{**row, "winner": "random"} for row in matrix]).held is False
+
+
+def test_the_runs_of_several_tables_are_shared(tmp_path, monkeypatch):
+    ran = []
+
+    def counted(case, splits):
+        ran.append(case)
+        return {"dead_layers": 0, "test_accuracy": 0.5}
+
+    monkeypatch.setattr(tables, "trained", counted)
+    list(reproduce([f"robust-pruning/table{i}" for i in (1, 2, 9, 10)], tmp_path, scale="smoke"))
+    assert len(ran) == len(set(ran)) == 9 + 2  # of Table 2, which has those of Table 1, and tanh of Table 9
+
+
+def test_the_imagenet_network_has_a_stable_variant_whose_branches_are_scaled():
+    torch.manual_seed(0)
+    net = bottleneck_resnet50(10, 1, 0.125, stable=True)
+    scales = [module.scale for module in net.modules() if isinstance(module, models.Residual)]
+    assert scales == [0.25] * 16
+    assert net(torch.randn(2, 1, 64, 64)).shape == (2, 10)
 
 
 def test_the_command_writes_what_the_experiment_gives_and_the_same_again(tmp_path, capsys):
@@ -119,7 +173,7 @@ def test_the_command_writes_what_the_experiment_gives_and_the_same_again(tmp_pat
 def test_what_is_not_finite_is_written_as_null(tmp_path):
     outcome = fig1()
     odd = Outcome("odd", "smoke", {"a": (1.0, math.inf)}, [{"x": math.nan, "y": 1 / 3}], outcome.figure)
-    paths = save(odd, tmp_path, "command")
+    paths = write(record_of(odd, "command"), odd.figure, tmp_path)
     record = json.loads(paths[0].read_text())
     assert (record["rows"], record["settings"]) == ([{"x": None, "y": 0.333333}], {"a": [1.0, None]})
 

@@ -19,7 +19,7 @@ def reproduce_command(
         list[str] | None,
         typer.Argument(metavar="PAPER/NAME...", help="Experiments, or papers for all of theirs.", show_default=False),
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="List every experiment, one a line, and stop.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List every experiment and how it stands, and stop.")] = False,
     scale: Annotated[
         str, typer.Option(help="smoke (seconds), small (minutes) or paper (the paper's own sizes).")
     ] = "small",
@@ -54,11 +54,12 @@ def reproduce_command(
     `widthwise reproduce two-layer-compression --scale smoke` for all of a paper.
     """
     from widthwise.experiments.command import reproduce
-    from widthwise.experiments.registry import names as known
+    from widthwise.experiments.states import known
 
     if listed:
-        for name in known():
-            typer.echo(name)
+        states = known()
+        for name, state in states.items():
+            typer.echo(f"{name:<{max(map(len, states))}}  {state}")
         return
     if not names:
         raise InputError("PAPER/NAME: got none, allowed are those that `widthwise reproduce --list` lists")

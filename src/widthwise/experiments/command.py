@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
-from widthwise.experiments.outcome import SCALES, paths_of, save
+from widthwise.experiments.claims import Claim, judged, sentence, substitute_for
+from widthwise.experiments.outcome import SCALES, Outcome, paths_of, record_of, write
 from widthwise.experiments.parts import Watch, kept_in
-from widthwise.experiments.registry import Experiment, find, takes
+from widthwise.experiments.registry import Experiment, claim_of, find, takes
 
 __all__ = ["reproduce", "run"]
 
@@ -53,7 +54,8 @@ def reproduce(
         watch: told of the parts of each.
 
     Yields:
-        For each experiment what it found and the paths written, one sentence or path a line.
+        For each experiment one sentence or path a line: whether the paper's claim held, what was found, the paths
+        written. Where other data stand in for the paper's, the first line says so.
 
     Raises:
         InputError: for a name, a scale, a number or data that are not allowed.
@@ -75,13 +77,13 @@ def reproduce(
     options = "".join(f" --{key} {value}" for key, value in shown.items() if value)
     with _settings(threads), kept_in(Path(out) / f".parts-{scale}.sqlite", watch):
         for name, experiment in wanted.items():
-            paper, _, short = name.partition("/")
+            paper = name.partition("/")[0]
             folder = Path(out) / paper if several else Path(out)
             command = f"widthwise reproduce {name} --scale {scale}{options} --out DIR"
-            lines = [] if again else _found(folder, short, scale, command)
+            lines = [] if again else _found(name, folder, scale, command)
             if not lines:
                 outcome = experiment(scale, data, seed, **chosen)
-                lines = [*outcome.notes, *map(str, save(outcome, folder, command))]
+                lines = _written(name, outcome, folder, command, substitute_for(claim_of(name), scale, data))
             yield lines
 
 
@@ -121,15 +123,33 @@ def _check_taken(wanted: Mapping[str, Experiment], chosen: Mapping[str, Any]) ->
                 raise InputError(f"{option}: got {value}, but {name} has no such choice; leave it out")
 
 
-def _found(folder: Path, name: str, scale: str, command: str) -> list[str]:
+def _written(name: str, outcome: Outcome, folder: Path, command: str, substitute: str | None) -> list[str]:
+    """Hold the outcome against the paper's claim, write it, and tell of it."""
+    record, claim = record_of(outcome, command) | {"substitute": substitute}, claim_of(name)
+    if claim is not None:
+        verdict = judged(claim, record)
+        told = {"text": claim.text, "verdict": verdict.word, "why": verdict.why, "ours": verdict.ours}
+        record["claim"] = told | {"theirs": claim.theirs}
+    return [*_told(record, claim), *map(str, write(record, outcome.figure, folder))]
+
+
+def _told(record: Mapping[str, Any], claim: Claim | None) -> list[str]:
+    """What a run found, a sentence a line."""
+    substitute = record.get("substitute")
+    lines = [f"substitute data: {substitute} in place of the paper's"] if substitute else []
+    lines += [sentence(claim, judged(claim, record))] if claim else []
+    return [*lines, *record["notes"]]
+
+
+def _found(name: str, folder: Path, scale: str, command: str) -> list[str]:
     """What an earlier run of the same command has left, if it left everything."""
-    paths = paths_of(folder, name, scale)
+    paths = paths_of(folder, name.partition("/")[2], scale)
     if not all(path.exists() for path in paths):
         return []
     try:
         record = json.loads(paths[0].read_text(encoding="utf-8"))
         same = record["command"] == command
-        return [*record["notes"], *(f"{path} (was there)" for path in paths)] if same else []
+        return [*_told(record, claim_of(name)), *(f"{path} (was there)" for path in paths)] if same else []
     except (ValueError, KeyError, TypeError):
         return []
 

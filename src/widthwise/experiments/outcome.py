@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from widthwise._atomic import atomic_path, write_text
 from widthwise.environment import machine
 
-__all__ = ["SCALES", "Outcome", "Row", "paths_of", "save"]
+__all__ = ["SCALES", "Outcome", "Row", "paths_of", "record_of", "write"]
 
 SCALES = ("smoke", "small", "paper")
 Row = Mapping[str, Any]
@@ -46,16 +46,33 @@ class Outcome:
     notes: Sequence[str] = field(default=())
 
 
-def save(outcome: Outcome, folder: str | os.PathLike[str], command: str) -> list[Path]:
-    """Write ``name-scale.json``, ``.csv`` and ``.svg`` into a folder, made if it does not exist.
+def record_of(outcome: Outcome, command: str) -> dict[str, Any]:
+    """What the JSON file holds: the command, the settings, the machine, the notes and the rows.
 
-    The JSON holds the command, the settings, the machine, the notes and the rows; the CSV the rows alone. Numbers have
-    six significant digits; what is not finite is ``null``.
+    Numbers have six significant digits; what is not finite is ``None``.
 
     Args:
         outcome: what to write.
-        folder: where to.
         command: what made it, to be run again.
+    """
+    return {
+        "experiment": outcome.name,
+        "scale": outcome.scale,
+        "command": command,
+        "settings": {key: _plain(value) for key, value in outcome.settings.items()},
+        "machine": machine(),
+        "notes": list(outcome.notes),
+        "rows": [{key: _plain(value) for key, value in row.items()} for row in outcome.rows],
+    }
+
+
+def write(record: Mapping[str, Any], figure: Figure, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write ``name-scale.json``, ``.csv`` of the rows alone, and ``.svg`` into a folder, made if it does not exist.
+
+    Args:
+        record: as of :func:`record_of`.
+        figure: the drawing.
+        folder: where to.
 
     Returns:
         The paths written.
@@ -63,21 +80,11 @@ def save(outcome: Outcome, folder: str | os.PathLike[str], command: str) -> list
     Raises:
         OSError: if the folder cannot be written.
     """
-    rows = [{key: _plain(value) for key, value in row.items()} for row in outcome.rows]
-    record = {
-        "experiment": outcome.name,
-        "scale": outcome.scale,
-        "command": command,
-        "settings": {key: _plain(value) for key, value in outcome.settings.items()},
-        "machine": machine(),
-        "notes": list(outcome.notes),
-        "rows": rows,
-    }
-    paths = paths_of(folder, outcome.name, outcome.scale)
+    paths = paths_of(folder, record["experiment"], record["scale"])
     write_text(paths[0], _json(record))
-    write_text(paths[1], _csv(rows))
+    write_text(paths[1], _csv(record["rows"]))
     with atomic_path(paths[2]) as part, mpl.rc_context({"svg.hashsalt": "widthwise", "svg.fonttype": "none"}):
-        outcome.figure.savefig(part, format="svg", metadata={"Date": None})
+        figure.savefig(part, format="svg", metadata={"Date": None})
     return paths
 
 

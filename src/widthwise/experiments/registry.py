@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from widthwise.errors import InputError, check_choice, check_type
+from widthwise.experiments.claims import Claim
 from widthwise.experiments.outcome import Outcome
 
-__all__ = ["PAPERS", "Experiment", "experiments", "find", "names", "takes"]
+__all__ = ["PAPERS", "Experiment", "claim_of", "experiments", "find", "names", "takes"]
 
 PAPERS = (
     "wider-nets",
@@ -61,6 +62,14 @@ def find(name: str) -> dict[str, Experiment]:
     near = [other for other in names() if other.endswith(f"/{name}")] or difflib.get_close_matches(name, names())
     hint = f" (did you mean {' or '.join(near)}?)" if near else ""
     raise InputError(f"experiment: got {name!r}, allowed is what `widthwise reproduce --list` lists{hint}")
+
+
+def claim_of(name: str) -> Claim | None:
+    """What the paper claims of ``PAPER/NAME``; ``None`` for what is no figure or table of it."""
+    paper, _, short = name.partition("/")
+    module = import_module(f"widthwise.experiments.{paper.replace('-', '_')}")
+    claims: Mapping[str, Claim] = getattr(module, "CLAIMS", {})
+    return claims.get(short)
 
 
 def takes(run: Experiment, option: str) -> bool:

@@ -2,13 +2,14 @@
 
 from widthwise.experiments.asymmetrical_scaling.checks import agreement, kernel_limit
 from widthwise.experiments.asymmetrical_scaling.cifar import fig4, fig11
+from widthwise.experiments.asymmetrical_scaling.claims import CLAIMS
 from widthwise.experiments.asymmetrical_scaling.mnist import fig3, fig10
 from widthwise.experiments.asymmetrical_scaling.regression import fig2, fig6, fig7, fig8, fig9
 from widthwise.experiments.asymmetrical_scaling.simulated import fig1
 from widthwise.experiments.asymmetrical_scaling.theorems import theorems
 from widthwise.experiments.asymmetrical_scaling.variance import fig5
 
-__all__ = ["EXPERIMENTS"]
+__all__ = ["CLAIMS", "EXPERIMENTS"]
 
 EXPERIMENTS = {
     "fig1": fig1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -28,7 +28,7 @@ from widthwise.pruning.scores import grasp, snip
 from widthwise.pruning.selection import select
 from widthwise.report.style import LIGHT
 
-__all__ = ["fig2"]
+__all__ = ["fig2", "fig4"]
 
 # Name -> (score, or None for SynFlow, which prunes in rounds; whether the network is a stable one).
 _METHODS: dict[str, tuple[Callable[..., dict[str, Tensor]] | None, bool]] = {
@@ -59,7 +59,7 @@ class _Case:
 
 
 def fig2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
-    """Figures 2 and 4: weights kept per layer of residual networks with doubled filters, standard and stable.
+    """Figure 2, and more: weights kept per layer of residual networks with doubled filters, standard and stable.
 
     No training: the networks are at Kaiming's initialization, in training mode. SBP-SR is SNIP on the stable network.
     SynFlow goes once from the dense network to the highest sparsity, in 100 rounds, and is read off on its way; it has
@@ -71,6 +71,28 @@ def fig2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
         data: CIFAR-10 by default, ten examples a class.
         seed: of the weights and the examples.
     """
+    depths = at(scale, (20,), (32, 50, 104), (32, 50, 104))
+    rows, settings = _kept(scale, data, seed, depths, _NETWORKS, _METHODS)
+    return Outcome("fig2", scale, settings, rows, _draw(rows, [_nearest(rows, _SHOWN)]), _lost(rows))
+
+
+def fig4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+    """Figure 4: weights kept per layer of ResNet32 with ReLU and tanh by SNIP, standard and stable.
+
+    Args:
+        scale: as for :func:`fig2`, whose runs of these networks it shares if one command runs both.
+        data: CIFAR-10 by default, ten examples a class.
+        seed: of the weights and the examples.
+    """
+    rows, settings = _kept(scale, data, seed, at(scale, (20,), (32,), (32,)), ("ReLU", "tanh"), ("SNIP", "SBP-SR"))
+    shown = sorted({_nearest(rows, sparsity) for sparsity in (0.9, 0.98, 0.995)})
+    return Outcome("fig4", scale, settings, rows, _draw(rows, shown), _lost(rows))
+
+
+def _kept(
+    scale: str, data: Any, seed: int, depths: Iterable[int], networks: Iterable[str], methods: Iterable[str]
+) -> tuple[list[Row], dict[str, Any]]:
+    """What networks keep under methods, and the settings that they share."""
     splits = load(scale, data, "cifar10")
     case = partial(
         _Case,
@@ -82,14 +104,18 @@ def fig2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     )
     cases = [
         case(depth, network, method, run)
-        for depth, network, method in product(at(scale, (20,), (32, 50, 104), (32, 50, 104)), _NETWORKS, _METHODS)
+        for depth, network, method in product(depths, networks, methods)
         for run in range(seed, seed + _seeds(scale, method))
         if method != "SynFlow" or network == "ReLU"
     ]
     found = in_parts("masks", cases, partial(_masks, train=splits.train))
     settings = {key: value for key, value in vars(cases[0]).items() if key not in ("depth", "network", "method")}
-    rows = _averaged(cases, found)
-    return Outcome("fig2", scale, settings, rows, _draw(rows), _lost(rows))
+    return _averaged(cases, found), settings
+
+
+def _nearest(rows: list[Row], sparsity: float) -> float:
+    """The sparsity among those of the rows."""
+    return float(min(spread_out(rows, "sparsity"), key=lambda s: abs(s - sparsity)))
 
 
 def _seeds(scale: str, method: str) -> int:
@@ -163,11 +189,10 @@ def _lost(rows: list[Row]) -> list[str]:
     ]
 
 
-def _draw(rows: list[Row]) -> Figure:
-    sparsity = min(spread_out(rows, "sparsity"), key=lambda s: abs(s - _SHOWN))
-    cases = [(network, depth) for network in _NETWORKS for depth in spread_out(rows, "depth")]
-    figure, panels = canvas([f"ResNet{d}, {n}, {sparsity:.1%} pruned" for n, d in cases], width=4.4)
-    for panel, (network, depth) in zip(panels, cases, strict=True):
+def _draw(rows: list[Row], sparsities: list[float]) -> Figure:
+    cases = list(product(spread_out(rows, "network"), spread_out(rows, "depth"), sparsities))
+    figure, panels = canvas([f"ResNet{d}, {n}, {s:.1%} pruned" for n, d, s in cases], width=4.4)
+    for panel, (network, depth, sparsity) in zip(panels, cases, strict=True):
         for i, method in enumerate(_METHODS):
             # SynFlow's masks do not depend on the activation
             chosen = (depth, network if method != "SynFlow" else "ReLU", method, sparsity)

@@ -15,7 +15,10 @@ from widthwise.pruning import critical_sparsity
 from widthwise.pruning.theory import magnitude_bound
 from widthwise.report.style import LIGHT
 
-__all__ = ["table7"]
+__all__ = ["PRINTED", "table7"]
+
+PRINTED = {5: 0.79, 10: 0.69}
+"""What the paper gives as measured, by gamma."""
 
 # Name -> (power of gamma that divides one layer's deviation, whether that layer has gamma times as many weights).
 _SETTINGS = {"deviation / √γ": (0.5, False), "deviation / γ": (1.0, False), "fan-in γ N": (0.5, True)}
@@ -63,6 +66,7 @@ def _draw(rows: list[Row]) -> Figure:
         for key, (style, colour) in looks.items():
             values = [min(1.0, row[key]) if math.isfinite(row[key]) else 1.0 for row in mine]
             panel.plot([row["gamma"] for row in mine], values, style, color=LIGHT[colour], label=key.replace("_", " "))
+        panel.plot(list(PRINTED), list(PRINTED.values()), "D", mfc="none", color=LIGHT["ink"], label="the paper")
         panel.set_ylim(0, 1.05)
         panel.set_xlabel("γ")
     panels[0].set_ylabel("critical sparsity")
