@@ -9,7 +9,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling
+from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling, widening
 from widthwise._version import __version__
 from widthwise.checkpoint import load, save
 from widthwise.comparison import Comparison, compare
@@ -77,6 +77,7 @@ __all__ = [
     "sparsify",
     "stabilize",
     "widen",
+    "widening",
 ]
 
 _LAZY = ("flow", "linearized", "nodes", "report", "sparse")  # need heavy libraries, imported when first asked for

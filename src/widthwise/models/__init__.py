@@ -1,5 +1,6 @@
 """Built-in networks: plain ``nn.Module``s that a file can rebuild by name."""
 
+from widthwise.models.by_width import ByWidth, by_width
 from widthwise.models.cifar_resnet import resnet20, resnet32, resnet44, resnet50, resnet56, resnet104
 from widthwise.models.gpt import gpt
 from widthwise.models.mlp import Standardize, mlp
@@ -14,6 +15,7 @@ from widthwise.models.vgg import vgg16
 from widthwise.models.vit import vit
 
 __all__ = [
+    "ByWidth",
     "NodeScaled",
     "NodeScaledAttention",
     "NodeScaledBlock",
@@ -23,6 +25,7 @@ __all__ = [
     "Standardize",
     "build",
     "builtin",
+    "by_width",
     "gpt",
     "mlp",
     "names",

@@ -1,5 +1,6 @@
 """Everything that shows a comparison to people: table, plots, and the page."""
 
+from widthwise.report.distribution import distribution
 from widthwise.report.files import write_folder
 from widthwise.report.html import html_report, write
 from widthwise.report.table import rich_table, rows_as_dicts, to_csv, to_json
@@ -9,6 +10,7 @@ __all__ = [
     "Answer",
     "Claim",
     "answer",
+    "distribution",
     "html_report",
     "rich_table",
     "rows_as_dicts",

@@ -45,9 +45,11 @@ FACTORIES = {
 @given(st.sampled_from(sorted(FACTORIES)), st.integers(1, 6), st.floats(1, 12), st.integers(0, 3))
 def test_the_wide_network_has_exactly_the_narrow_ones_weights(name, base, factor, seed):
     build = FACTORIES[name]
-    layers = len(prunable(build(round(factor * base))))
-    assume(weights_at(build, base) >= layers)
-    model, mask = widen(build, base, factor, seed=seed)
+    try:
+        model, mask = widen(build, base, factor, seed=seed)
+    except InputError as error:  # a layer would keep less than a weight for each unit: see the test below
+        assume("factor: got" not in str(error))
+        raise
     budget = sum(p.numel() for p in build(base).parameters() if p.dim() > 1)
     assert mask.kept == budget
     live = sum(int(p.count_nonzero()) for p in prunable(model).values())
@@ -88,17 +90,17 @@ def test_the_scale_of_signals_is_that_of_the_dense_network():
 
 def test_the_mask_is_the_same_for_a_seed_and_in_force():
     build = FACTORIES["deep"]
-    _, first = widen(build, 3, 4, seed=7)
-    model, second = widen(build, 3, 4, seed=7)
+    _, first = widen(build, 3, 3, seed=7)
+    model, second = widen(build, 3, 3, seed=7)
     assert first == second == Mask.of(model)
-    assert first != widen(build, 3, 4, seed=8)[1]
+    assert first != widen(build, 3, 3, seed=8)[1]
 
 
 def test_the_global_random_state_is_left_alone():
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    widen(FACTORIES["deep"], 3, 4, seed=7)
+    widen(FACTORIES["deep"], 3, 3, seed=7)
     assert torch.equal(torch.rand(3), expected)
 
 
