@@ -18,7 +18,7 @@ from widthwise.training.config import TrainConfig
 from widthwise.training.family import Family
 from widthwise.training.objective import Objective
 
-__all__ = ["Progress", "evaluate", "train"]
+__all__ = ["Pair", "Progress", "checked", "evaluate", "order_of", "train"]
 
 Pair = tuple[Tensor, Tensor]
 
@@ -69,7 +69,7 @@ def train(
     Raises:
         InputError: if the data are empty, not finite, or the numbers of examples or seeds do not match.
     """
-    x, y = _checked(data, "data")
+    x, y = checked(data, "data")
     if len(seeds) != len(family):
         raise InputError(f"seeds: got {len(seeds)} for {len(family)} networks, allowed is one a network")
     progress = progress or Progress()
@@ -109,6 +109,7 @@ def _epoch(
 
 
 def order_of(n: int, seed: int, epoch: int) -> Tensor:
+    """The order in which a seed sees ``n`` examples in an epoch."""
     digest = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
     return torch.randperm(n, generator=generator)
@@ -136,7 +137,12 @@ def _step(
     torch._foreach_add_(weights, steps, alpha=-lr)
 
 
-def _checked(data: Pair, name: str) -> Pair:
+def checked(data: Pair, name: str) -> Pair:
+    """A pair of as many finite inputs as targets.
+
+    Raises:
+        InputError: if it is none.
+    """
     x, y = data
     if len(x) == 0 or len(x) != len(y):
         raise InputError(f"{name}: got {len(x)} inputs and {len(y)} targets, allowed are as many of both, at least one")

@@ -1,0 +1,62 @@
+"""What each rank does in the tests of distributed training; started by torchrun."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from test_fit import Stop, data, stop_at, weights
+
+import widthwise as ww
+from widthwise.errors import InputError
+from widthwise.training import Ranks, TrainConfig, fit, joined, objective_for
+
+
+def pruned() -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = ww.models.mlp(6, 3, width=16).double()
+    ww.prune(model, 0.5, "magnitude")
+    return model
+
+
+def settings() -> dict:
+    config = TrainConfig(epochs=2, batch_size=13, lr=0.05, momentum=0.9)  # of 40 examples: the last batch has one
+    return {"config": config, "objective": objective_for("classification"), "seed": 4}
+
+
+def train(folder: Path, rank: int) -> None:
+    model = pruned()
+    fit(model, data(), **settings())
+    write(folder / f"whole-{rank}.txt", model)
+    path = folder / "fit.safetensors"
+    try:
+        fit(pruned(), data(), **settings(), checkpoint=path, save_every=0, watch=stop_at(6))
+    except Stop:
+        torch.distributed.barrier()
+    model = pruned()
+    fit(model, data(), **settings(), checkpoint=path)
+    write(folder / f"resumed-{rank}.txt", model)
+
+
+def differ(folder: Path, rank: int) -> None:
+    model = ww.models.mlp(6, 3, width=16).double()
+    mask = ww.Mask.dense(model)
+    name = next(iter(mask))
+    alive = mask[name].clone()
+    alive[0, 0] = rank != 1
+    ww.Mask({**mask, name: alive}).apply(model)
+    try:
+        fit(model, data(), **settings())
+    except InputError as error:
+        (folder / f"said-{rank}.txt").write_text(str(error))
+
+
+def write(path: Path, model: torch.nn.Module) -> None:
+    path.write_text("\n".join(float(value).hex() for value in weights(model)))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined():
+        {"train": train, "differ": differ}[sys.argv[1]](Path(sys.argv[2]), Ranks.now().rank)
