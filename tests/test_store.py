@@ -85,6 +85,43 @@ def test_a_later_version_and_a_foreign_database_are_refused(tmp_path):
         assert path.read_bytes() == before
 
 
+def test_a_store_of_the_first_version_is_brought_to_this_one(tmp_path):
+    path = tmp_path / "r.sqlite"
+    db = sqlite3.connect(path)
+    db.execute(
+        "CREATE TABLE runs (hash TEXT PRIMARY KEY, kind TEXT NOT NULL, config TEXT NOT NULL, result TEXT NOT NULL, "
+        "finished REAL NOT NULL)"
+    )
+    db.execute("CREATE INDEX runs_kind ON runs (kind)")
+    db.execute("INSERT INTO runs VALUES (?, 'net', '{}', '{\"test\": 0.5}', 1.0)", (run_hash(Config(1)),))
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    db.close()
+    for _ in range(2):
+        with Store(path) as store:
+            assert store.get(Config(1)) == {"test": 0.5}
+            assert store.seconds("net")[run_hash(Config(1))] is None
+            store.put("net", [(Config(2), {"test": 0.1})], seconds=3.0)
+            assert store.seconds("net")[run_hash(Config(2))] == 3.0
+    with Store(tmp_path / "new.sqlite") as new, Store(path) as old:
+        schema = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
+        assert new._db.execute(schema).fetchall() == old._db.execute(schema).fetchall()
+
+
+def test_an_outer_transaction_keeps_all_or_nothing(tmp_path):
+    with Store(tmp_path / "r.sqlite") as store:
+        with pytest.raises(DataError), store.transaction():  # noqa: PT012  # what is done before the error counts
+            store.put("net", [(Config(1), {"test": 0.5})])
+            raise DataError("stop")
+        assert store.results("net") == {}
+
+
+def test_a_store_that_must_exist(tmp_path):
+    with pytest.raises(DataError, match=r"r\.sqlite: there is no store"):
+        Store.existing(tmp_path / "r.sqlite")
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_processes_may_write_at_once(tmp_path):
     path = tmp_path / "r.sqlite"
     code = (

@@ -9,7 +9,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling, widening
+from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling
 from widthwise._version import __version__
 from widthwise.checkpoint import load, save
 from widthwise.comparison import Comparison, compare
@@ -25,7 +25,7 @@ from widthwise.widening import widen
 from widthwise.width import best_width
 
 if TYPE_CHECKING:
-    from widthwise import flow, linearized, nodes, report, sparse
+    from widthwise import flow, linearized, nodes, report, sparse, sweep, training
     from widthwise.flow import NodeScaledRegressor
     from widthwise.infinite.estimators import InfiniteWidthClassifier, InfiniteWidthRegressor
     from widthwise.linearized import LinearizedDifferenceRegressor, linearize
@@ -76,11 +76,13 @@ __all__ = [
     "sparse",
     "sparsify",
     "stabilize",
+    "sweep",
+    "training",
     "widen",
     "widening",
 ]
 
-_LAZY = ("flow", "linearized", "nodes", "report", "sparse")  # need heavy libraries, imported when first asked for
+_LAZY = ("flow", "linearized", "nodes", "report", "sparse", "sweep")  # imported when asked for
 _LAZY_NAMES = {  # what comes from them
     "InfiniteWidthClassifier": "infinite.estimators",
     "InfiniteWidthRegressor": "infinite.estimators",

@@ -1,0 +1,46 @@
+"""Many calls of one function, their results in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from widthwise.executor.base import Executor, Task
+
+__all__ = ["gather"]
+
+_LOSSES = 3  # workers that a call may take down
+_POLL = 1.0  # seconds
+
+
+def gather(executor: Executor, task: Task, calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Yield what ``task`` returns for each tuple of arguments, in their order, as soon as it can be.
+
+    Calls whose worker vanishes are made again.
+
+    Args:
+        executor: where to call; nothing else may be under way there.
+        task: an importable function.
+        calls: its arguments.
+
+    Raises:
+        OSError: if a call fails; the message is that of its error.
+    """
+    waiting, found, losses = list(range(len(calls)))[::-1], {}, Counter[str]()
+    for wanted in range(len(calls)):
+        while wanted not in found:
+            while waiting and executor.free > 0:
+                at = waiting.pop()
+                executor.submit(str(at), task, *calls[at])
+            done = executor.next(_POLL)
+            if done is None:
+                continue
+            losses[done.key] += done.lost
+            if done.lost and losses[done.key] <= _LOSSES:
+                waiting.append(int(done.key))
+            elif done.error:
+                raise OSError(f"{task.__name__}{calls[int(done.key)]!r:.200}: {done.error}")
+            else:
+                found[int(done.key)] = done.value
+        yield found.pop(wanted)
