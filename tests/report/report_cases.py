@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import replace
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from widthwise.comparison import Comparison, Row
 
@@ -181,3 +185,25 @@ def hostile() -> Comparison:
 
 
 ALL = (digits, one_seed, one_row, regression, diverged, all_diverged, bare, interrupted, huge, hostile)
+
+
+def experiment(folder, name="fig3", **changes):
+    """What ``reproduce`` leaves in a folder: numbers, a table, a drawing; the path of the numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "experiment": name,
+        "scale": "small",
+        "command": f"widthwise reproduce robust-pruning/{name} --scale small --out DIR",
+        "settings": {"depth": 3, "widths": [4, 8]},
+        "machine": {"python": "3.11"},
+        "notes": ["Rescaling trains at every depth.", "One seed."],
+        "rows": [{"depth": d, "scheme": s, "accuracy": 0.9 - 0.01 * d} for d in (2, 20) for s in ("EOC", "ordered")],
+    } | changes
+    path = folder / f"{name}-{record['scale']}.json"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    figure = Figure(figsize=(5, 3))
+    figure.subplots().plot([2, 20], [0.88, 0.7], label="black as matplotlib has it", color="black")
+    figure.legend()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path.with_suffix(".svg"), format="svg")
+    return path

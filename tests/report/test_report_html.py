@@ -23,6 +23,7 @@ import report_cases as cases
 from widthwise.errors import InputError, InputTypeError
 from widthwise.report import html_report, write
 from widthwise.report.summary import METRICS, Metric, Summary, compact
+from widthwise.report.table import ranked
 
 VOID = {"meta", "link", "input", "br"}
 MAKERS = [make for make in cases.ALL if make is not cases.huge]
@@ -142,10 +143,12 @@ def test_every_number_stands_in_the_table(shown):
 
 def test_rows_carry_their_sort_keys(shown):
     comparison, page = shown
-    values = [a["data-value"] for tag, a in page.elements if "data-value" in a]
-    assert len(values) == 9 * len(comparison.rows)
-    widths = sorted(float(v) for v in values[4::9])
-    assert widths == sorted(row.width for row in comparison.rows)
+    rows = re.findall(r'<tr id="row-.*?</tr>', page.source, flags=re.DOTALL)
+    cells = [re.findall(r'<td(?: data-value="(.*?)")?>(.*?)</td>', row, flags=re.DOTALL) for row in rows]
+    assert {len(row) for row in cells} == {8}
+    for place, name in ((3, "width"), (4, "weights"), (5, "connectivity")):
+        keys = [float(row[place][0] or row[place][1]) for row in cells]
+        assert keys == [getattr(row, name) for row in ranked(comparison)]
     assert [a["aria-sort"] for a in page.all("th") if "aria-sort" in a] == ["ascending"] + ["none"] * 8
 
 

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from widthwise.report.summary import NBSP, clean
 
-__all__ = ["data_uri", "definitions", "download", "element", "items", "text"]
+__all__ = ["Place", "data_uri", "definitions", "downloads", "element", "items", "section", "text"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a page a part stands.
+
+    Attributes:
+        prefix: goes before every id of the part, so that several of its kind can share a page.
+        level: of the part's headings.
+    """
+
+    prefix: str = ""
+    level: int = 2
+
+    def id(self, key: str) -> str:
+        """The id that ``key`` has here.
+
+        >>> Place("run-1-").id("table")
+        'run-1-table'
+        """
+        return f"{self.prefix}{key}"
 
 
 def text(value: object) -> str:
@@ -51,8 +73,20 @@ def data_uri(content: str, kind: str) -> str:
     return f"data:{kind};charset=utf-8;base64,{base64.b64encode(content.encode(errors='replace')).decode()}"
 
 
-def download(name: str, content: str, what: str) -> str:
-    """A link that saves ``content`` under ``name``, whose ending says its kind."""
+def section(place: Place, key: str, title: str, content: str) -> str:
+    """A card with a heading, which also names it."""
+    head = element(f"h{place.level}", text(title), id=place.id(f"{key}-head"))
+    return element("section", head + content, id=place.id(key), class_="card", aria_labelledby=place.id(f"{key}-head"))
+
+
+def downloads(files: Mapping[str, str], what: str) -> str:
+    """Links that save texts under their names, whose endings say their kinds."""
+    return element(
+        "p", "Numbers" + "".join(_download(name, content, what) for name, content in files.items()), class_="downloads"
+    )
+
+
+def _download(name: str, content: str, what: str) -> str:
     ending = PurePosixPath(name).suffix
     kind = {".csv": "text/csv", ".json": "application/json"}[ending]
     label = f"Download {what} as {ending[1:].upper()}"

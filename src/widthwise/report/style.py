@@ -82,16 +82,17 @@ class Style:
 
 def styles(comparison: Comparison) -> dict[str, Style]:
     """A style a method: the usual four always alike, then the best others, then grey for the rest."""
-    methods = dict.fromkeys(row.method for row in comparison.rows)
+    methods = {row.method for row in comparison.rows}
     place: dict[str, int] = {}
     for row in comparison.rows:
         if row.rank is not None:
             place[row.method] = min(row.rank, place.get(row.method, row.rank))
     usual = [m for m in _KNOWN if m in methods]
-    others = sorted((m for m in methods if m not in _KNOWN), key=lambda m: place.get(m, len(comparison.rows) + 1))
+    last = len(comparison.rows) + 1
+    others = sorted(methods.difference(_KNOWN), key=lambda m: (place.get(m, last), m))
     free = [i for i in range(len(_MARKERS)) if i >= len(_KNOWN) or _KNOWN[i] not in methods]
     slots = {m: _KNOWN.index(m) for m in usual} | dict(zip(others, free, strict=False))
-    return {m: _style(m, slots.get(m)) for m in methods}
+    return {m: _style(m, slots.get(m)) for m in (*usual, *others)}
 
 
 def _style(method: str, slot: int | None) -> Style:

@@ -161,4 +161,7 @@ def clean(text: object, keep: str = " " + NBSP) -> str:
     >>> clean("a\x1b[31m\udc80\u202eb")
     'a�[31m��b'
     """
-    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    whole = str(text)
+    if whole.isprintable():
+        return whole
+    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in whole)

@@ -12,11 +12,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from widthwise.report.style import LIGHT, RC
+from widthwise.report.summary import clean
 
-__all__ = ["inline_svg"]
+__all__ = ["XLINK", "embedded", "inline_svg", "parsed"]
 
 _VARIABLES = {colour: name for name, colour in LIGHT.items()}
-_XLINK = "{http://www.w3.org/1999/xlink}href"
+XLINK = "{http://www.w3.org/1999/xlink}href"
 
 
 def inline_svg(
@@ -39,13 +40,28 @@ def inline_svg(
         description: the accessible description.
         tips: for an artist's gid, a text for each of its points, shown when the pointer rests on it.
     """
-    root = ElementTree.fromstring(_render(figure))
+    root = parsed(_render(figure))
+    for gid, texts in (tips or {}).items():
+        _add_tips(root, gid, texts)
+    return embedded(root, prefix, title, description)
+
+
+def parsed(source: str | bytes) -> ElementTree.Element:
+    """A drawing by matplotlib without namespaces, metadata and style sheets.
+
+    Raises:
+        ElementTree.ParseError: if it is no XML.
+    """
+    root = ElementTree.fromstring(source)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     for child in [c for c in root if c.tag == "metadata" or c.find("style") is not None]:
         root.remove(child)
-    for gid, texts in (tips or {}).items():
-        _add_tips(root, gid, texts)
+    return root
+
+
+def embedded(root: ElementTree.Element, prefix: str, title: str, description: str) -> str:
+    """A parsed drawing as an element of the page; the arguments as in :func:`inline_svg`."""
     for element in root.iter():
         _adapt(element, prefix)
     view = root.get("viewBox", "")
@@ -54,7 +70,7 @@ def inline_svg(
     root.attrib.update({"xmlns": "http://www.w3.org/2000/svg", "id": prefix, "viewBox": view, "role": "img"} | names)
     for i, (tag, text) in enumerate((("title", title), ("desc", description))):
         label = ElementTree.Element(tag, id=f"{prefix}-{tag}")
-        label.text = text
+        label.text = clean(text)
         root.insert(i, label)
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -79,8 +95,8 @@ def _add_tips(root: ElementTree.Element, gid: str, texts: Sequence[str]) -> None
 def _adapt(element: ElementTree.Element, prefix: str) -> None:
     """Make ids and references local, colours variable, numbers short; drop fonts and white space."""
     attributes = element.attrib
-    if _XLINK in attributes:
-        attributes["href"] = f"#{prefix}-{attributes.pop(_XLINK).removeprefix('#')}"
+    if XLINK in attributes:
+        attributes["href"] = f"#{prefix}-{attributes.pop(XLINK).removeprefix('#')}"
     if "id" in attributes:
         attributes["id"] = f"{prefix}-{attributes['id']}"
     if "clip-path" in attributes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from widthwise.comparison import Comparison, Row
 from widthwise.comparison.findings import paired_difference
 from widthwise.report.summary import Metric, Summary, baseline, best, clean, difference
+from widthwise.report.table import ranked
 
 __all__ = ["Answer", "Claim", "answer", "claims"]
 
@@ -81,10 +82,10 @@ def _baseline_won(comparison: Comparison, winner: Row, numbers: tuple[tuple[str,
 
 def claims(comparison: Comparison) -> tuple[Claim, ...]:
     """The comparison's own findings, each with the rows whose labels it mentions and the plot of its topic."""
-    return tuple(_claim(str(text), comparison.rows) for text in comparison.findings)
+    return tuple(_claim(str(text), ranked(comparison)) for text in comparison.findings)
 
 
-def _claim(text: str, rows: tuple[Row, ...]) -> Claim:
+def _claim(text: str, rows: Sequence[Row]) -> Claim:
     mentioned = tuple(r for r in rows if re.search(rf"(?<!\w){re.escape(r.label)}(?![\w.]\w|\w)", text))
     words = text.lower()
     plot = next((plot for plot, signs in TOPICS.items() if any(s in words for s in signs)), "accuracy")
