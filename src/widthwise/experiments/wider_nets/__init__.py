@@ -1,8 +1,28 @@
 """Are wider nets better given the same number of parameters? (Golubeva, Neyshabur, Gur-Ari): its figures and tables."""
 
 from widthwise.experiments.wider_nets.distance import fig8
+from widthwise.experiments.wider_nets.families import fig1, fig3, fig6, fig7, fig9, fig11, fig12, fig14
+from widthwise.experiments.wider_nets.imagenet import fig13, table1
+from widthwise.experiments.wider_nets.layerwise import fig4, fig10
 
-__all__ = ["EXPERIMENTS", "fig8"]
+_ALL = (fig1, fig3, fig4, fig6, fig7, fig8, fig9, fig10, fig11, fig12, fig13, fig14, table1)
 
-EXPERIMENTS = {"fig8": fig8}
-"""By name."""
+__all__ = [
+    "EXPERIMENTS",
+    "fig1",
+    "fig3",
+    "fig4",
+    "fig6",
+    "fig7",
+    "fig8",
+    "fig9",
+    "fig10",
+    "fig11",
+    "fig12",
+    "fig13",
+    "fig14",
+    "table1",
+]
+
+EXPERIMENTS = {experiment.__name__: experiment for experiment in _ALL}
+"""By name. Figures of the same networks (1, 6, 7, 9, 11, 12, 13, 14 and the table) share them within one command."""
