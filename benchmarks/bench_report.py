@@ -42,9 +42,8 @@ def main() -> None:
         fill(store, options.runs)
         for what, arguments in (("list", ["--list"]), ("report", ["-o", str(page)])):
             times = [seconds(["report", str(store), *arguments]) for _ in range(options.repeat)]
-            print(
-                f"{what} of {options.runs:,} runs: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})"
-            )
+            spread = f"({min(times):.2f} to {max(times):.2f})"
+            print(f"{what} of {options.runs:,} runs: {statistics.median(times):.2f} s {spread}")
         print(f"the page: {page.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from widthwise._version import __version__
-from widthwise.cli import bench, compare, compress, data, kernel, prune, report, reproduce, spectrum
+from widthwise.cli import bench, compare, compress, data, kernel, prune, report, reproduce, spectrum, sweep
 
 __all__ = ["app", "main"]
 
@@ -22,6 +22,7 @@ app.command("prune")(prune.prune_command)
 app.command("compress")(compress.compress_command)
 app.command("bench")(bench.bench_command)
 app.command("reproduce")(reproduce.reproduce_command)
+app.command("sweep")(sweep.sweep_command)
 app.command("report")(report.report_command)
 app.command("data")(data.data_command)
 kernel.app.command("spectrum")(spectrum.spectrum_command)
