@@ -1,5 +1,6 @@
 """Everything that shows runs to people: tables, plots, and the page on one comparison or on whatever was stored."""
 
+from widthwise.report.distribution import distribution
 from widthwise.report.files import write_folder
 from widthwise.report.html import html_report, write
 from widthwise.report.runs import report_runs, write_runs
@@ -10,6 +11,7 @@ __all__ = [
     "Answer",
     "Claim",
     "answer",
+    "distribution",
     "html_report",
     "report_runs",
     "rich_table",
