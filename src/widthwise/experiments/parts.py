@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from widthwise.store import Store
+from widthwise.store import Store, run_hash
 
-__all__ = ["Watch", "in_parts", "kept_in"]
+__all__ = ["Watch", "in_parts", "kept_in", "tell", "unfinished"]
 
 Watch = Callable[[float, float, str], None]
 """Told how many parts are done, of how many, and what they are."""
@@ -22,6 +22,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class _Keeper:
+    path: Path
     store: Store
     watch: Watch | None
 
@@ -31,14 +32,14 @@ _keeper: ContextVar[_Keeper | None] = ContextVar("widthwise_experiment", default
 
 @contextmanager
 def kept_in(path: Path, watch: Watch | None = None) -> Iterator[None]:
-    """Within it, parts are kept in a file, which is removed when all went well."""
+    """Within it, parts are kept in a file, which is removed when all went well, with all named after it."""
     with Store(path) as store:
-        token = _keeper.set(_Keeper(store, watch))
+        token = _keeper.set(_Keeper(path, store, watch))
         try:
             yield
         finally:
             _keeper.reset(token)
-    for left in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+    for left in (path, *path.parent.glob(f"{path.name}-*")):
         left.unlink(missing_ok=True)
 
 
@@ -61,3 +62,16 @@ def in_parts(what: str, configs: Sequence[C], run: Callable[[C], Mapping[str, An
                 keeper.store.put(what, [(config, found)])
         results.append(found)
     return results
+
+
+def unfinished(config: Any) -> Path | None:
+    """Where a long part may keep what it has; ``None`` where nothing is kept."""
+    keeper = _keeper.get()
+    return None if keeper is None else keeper.path.with_name(f"{keeper.path.name}-{run_hash(config)}")
+
+
+def tell(done: float, total: float, what: str) -> None:
+    """Show on the bar how far a long part is."""
+    keeper = _keeper.get()
+    if keeper is not None and keeper.watch is not None:
+        keeper.watch(done, total, what)

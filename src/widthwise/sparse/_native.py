@@ -18,7 +18,7 @@ from typing import Any
 
 from numba import cfunc, njit, types
 
-from widthwise.sparse import _vector
+from widthwise.sparse import _descent, _vector
 from widthwise.sparse._vector import (
     add_row,
     alike,
@@ -331,7 +331,7 @@ def compiled(name: str) -> int:
     """The address of the kernel ``name``, compiled (or read from the cache on disk) on first use."""
     if name not in _KEPT:
         signature = types.void(types.CPointer(types.int64))
-        function = globals()[name]
+        function = globals().get(name) or getattr(_descent, name)
         function.__qualname__ = f"{name}_{_SOURCES}"
         try:
             _KEPT[name] = cfunc(signature, cache=True)(function)
@@ -341,5 +341,6 @@ def compiled(name: str) -> int:
 
 
 _KEPT: dict[str, Any] = {}
-# Numba's cache sees a change of this file alone; the loops it compiles stand in the other, too.
-_SOURCES = hashlib.sha256(b"".join(Path(file).read_bytes() for file in (__file__, _vector.__file__))).hexdigest()[:12]
+# Numba's cache sees a change of one file alone; the loops it compiles stand in several.
+_FILES = (__file__, _descent.__file__, _vector.__file__)
+_SOURCES = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _FILES)).hexdigest()[:12]

@@ -8,6 +8,7 @@ the ``T`` values of a feature side by side, so that a weight is read once and us
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -23,14 +24,17 @@ __all__ = [
     "claim",
     "close",
     "column_gradients",
+    "exponentials",
     "lanes_of",
     "pointer",
+    "raise_to",
     "shifted",
     "transpose",
     "zero",
 ]
 
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
+_LN2 = 0.693145751953125, 1.42860682030941723e-6  # their sum; the first is short enough for exact products
 
 
 class _Emit:
@@ -61,6 +65,26 @@ class _Emit:
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
         name = f"llvm.fma.v{self.lanes}f{self.bits}"
         return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [left, right, addend])
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def exp(self, x: Any) -> Any:
+        """``e ** x`` for ``x <= 0``, to about a unit in the last place: 2 ** n times a series in what is left of x."""
+        lowest, terms, mantissa = (-87.0, 8, 23) if self.bits == 32 else (-708.0, 14, 52)
+        x = self.b.select(self.b.fcmp_ordered("<", x, self.constant(lowest)), self.constant(lowest), x)
+        kind = ir.FunctionType(self.vector, [self.vector])
+        rint = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.rint.v{self.lanes}f{self.bits}")
+        n = self.b.call(rint, [self.b.fmul(x, self.constant(math.log2(math.e)))])
+        rest = self.fma(n, self.constant(-_LN2[0]), x)
+        rest = self.fma(n, self.constant(-_LN2[1]), rest)
+        series = self.constant(1 / math.factorial(terms))
+        for k in range(terms - 1, -1, -1):
+            series = self.fma(series, rest, self.constant(1 / math.factorial(k)))
+        whole = ir.VectorType(ir.IntType(self.bits), self.lanes)
+        shift, offset = (ir.Constant(whole, [v] * self.lanes) for v in (mantissa, 2 ** (self.bits - mantissa - 2) - 1))
+        power = self.b.shl(self.b.add(self.b.fptosi(n, whole), offset), shift)
+        return self.b.fmul(series, self.b.bitcast(power, self.vector))
 
     def shuffle(self, left: Any, right: Any, lanes: list[int]) -> Any:
         return self.b.shuffle_vector(left, right, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
@@ -293,6 +317,38 @@ def close(typing, values, gate):
         emit = _Emit(builder, values.dtype)
         is_open = builder.fcmp_ordered(">", emit.load(door, _place(0)), emit.zero)
         emit.store(builder.select(is_open, emit.load(target, _place(0)), emit.zero), target, _place(0))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def raise_to(typing, values, floor):
+    """Raises one register of ``values`` to ``floor`` where it is below."""
+    signature = types.void(values, values)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        target, source = arguments
+        emit = _Emit(builder, values.dtype)
+        old, new = emit.load(target, _place(0)), emit.load(source, _place(0))
+        emit.store(builder.select(builder.fcmp_ordered("<", old, new), new, old), target, _place(0))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def exponentials(typing, source, top, target, total):
+    """``target = exp(source - top)`` of one register, added to ``total``; ``source`` is nowhere above ``top``."""
+    signature = types.void(source, source, source, source)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        read, shift, write, sums = arguments
+        emit = _Emit(builder, source.dtype)
+        place = _place(0)
+        result = emit.exp(builder.fsub(emit.load(read, place), emit.load(shift, place)))
+        emit.store(result, write, place)
+        emit.store(builder.fadd(emit.load(sums, place), result), sums, place)
         return context.get_dummy_value()
 
     return signature, generate
