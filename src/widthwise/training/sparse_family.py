@@ -177,4 +177,5 @@ def _targets(y: Tensor, tiles: Tiling) -> tuple[Tensor | None, Tensor | None]:
 def _shared_out(bounds: Tensor, groups: int) -> Tensor:
     """Cuts the networks into groups of about as many weights; int64 places, at most ``groups + 1``."""
     cuts = torch.searchsorted(bounds, torch.linspace(0, float(bounds[-1]), groups + 1, dtype=torch.float64))
-    return torch.unique(cuts)
+    result: Tensor = torch.unique(cuts)
+    return result
