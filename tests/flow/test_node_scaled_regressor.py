@@ -78,3 +78,19 @@ def test_bad_data_are_refused():
     for a, b in ((broken, y), (x, y[:-1]), (x[:0], y[:0])):
         with pytest.raises(ValueError, match=r"NaN|inconsistent|0 sample"):
             ww.NodeScaledRegressor(width=20, steps=20).fit(a, b)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, 1e-9, -1e9])
+def test_a_constant_target_is_predicted_as_it_is(value):
+    model = ww.NodeScaledRegressor(width=20, steps=5, random_state=0)
+    y = np.column_stack([np.full(30, value), np.arange(30.0)])
+    found = model.fit(np.arange(60.0).reshape(30, 2), y).predict(np.array([[3.0, 5.0], [100.0, -4.0]]))
+    np.testing.assert_allclose(found[:, 0], value, rtol=1e-12)
+    assert (found[:, 1] != found[0, 1]).any()
+
+
+@pytest.mark.parametrize(("x", "y"), [(1e300, 1.0), (1.0, 1e200)])
+def test_values_without_a_variance_are_refused(x, y):
+    X = np.arange(20.0).reshape(10, 2) * x
+    with pytest.raises(InputError, match=f"{'X' if x > 1 else 'y'}: got values up to"):
+        ww.NodeScaledRegressor(width=20, steps=5).fit(X, np.arange(10.0) * y)

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from widthwise.errors import check_integer
+from widthwise.errors import InputError, check_integer
 from widthwise.flow.checks import DegenerateWarning
 from widthwise.flow.training import train
 from widthwise.models.node_scaled import Shallow
@@ -73,7 +73,7 @@ class NodeScaledRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # t
         """Train on ``X`` ``(n, d)`` and ``y`` ``(n,)`` or ``(n, k)``.
 
         Raises:
-            InputError: if a parameter is not allowed.
+            InputError: if a parameter is not allowed, or values are too large to be standardised.
             ValueError: if the data are not numbers, are not finite or do not match.
         """
         check_integer("steps", self.steps, 1)
@@ -81,9 +81,11 @@ class NodeScaledRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # t
         x, values = checked[0], np.asarray(checked[1], checked[0].dtype)
         self._flat = values.ndim == 1
         columns = values.reshape(len(values), -1)
-        self._inputs, self._targets = StandardScaler().fit(x), StandardScaler().fit(columns)
+        self._inputs, self._targets = _standard("X", x), _standard("y", columns)
         inputs = self._tensor(x)
         targets = torch.from_numpy(self._targets.transform(columns))
+        constant = (self._targets.scale_ == 1) & (self._targets.var_ < 0.5)  # as the scaler takes it
+        self._targets.scale_[constant] = 0.0  # so that it is predicted as it is
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", DegenerateWarning)
@@ -107,3 +109,12 @@ class NodeScaledRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # t
         """Standardised features and a constant one."""
         scaled = self._inputs.transform(x)
         return torch.from_numpy(np.column_stack([scaled, np.ones(len(scaled), scaled.dtype)]))
+
+
+def _standard(name: str, values: NDArray[Any]) -> StandardScaler:
+    """Fitted to columns whose variance can be represented."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaler = StandardScaler().fit(values)
+    if not np.isfinite(scaler.scale_).all():
+        raise InputError(f"{name}: got values up to {np.abs(values).max():.3g}, allowed are such as have a variance")
+    return scaler
