@@ -21,19 +21,6 @@ def smoke(name: str) -> Outcome:
     return EXPERIMENTS[name]("smoke", None, 0)
 
 
-SLOW = ("fig2", "fig3", "fig7", "fig8", "fig9", "fig11", "kernel_limit")  # but for the last the code of others
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in EXPERIMENTS]
-)
-def test_each_runs_at_smoke_scale(name):
-    outcome = smoke(name)
-    assert (outcome.name, outcome.scale) == (name, "smoke")
-    assert len({tuple(row) for row in outcome.rows}) == 1
-    assert outcome.notes
-
-
 def test_in_figure_1_every_order_and_guarantee_holds():
     notes = smoke("fig1").notes
     assert notes[0].startswith("Loss above its bound exp(-gamma kappa t / 2) L(0) in 0 of")

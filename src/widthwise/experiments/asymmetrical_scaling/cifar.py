@@ -73,7 +73,7 @@ def fig4(
 
     Args:
         scale: narrow networks and few images at ``"small"``; at ``"paper"`` 2000 nodes and 50 000 steps.
-        data: CIFAR-10 by default; at ``"smoke"`` random images stand in.
+        data: CIFAR-10 by default; at ``"smoke"`` scikit-learn's digits stand in, in grey.
         seed: the first of the seeds.
         seeds: how many.
         weights: a safetensors file of an ImageNet ResNet-18, whose 512 features are then used.
@@ -192,16 +192,18 @@ def _featured(source: _Source) -> tuple[Pair, Pair]:
 
 
 def _images(source: _Source) -> tuple[Pair, Pair]:
-    if source.data is None and source.scale == "smoke":
-        generator = torch.Generator().manual_seed(0)
-        y = torch.arange(500) % 10
-        x = torch.rand(500, 3, 16, 16, generator=generator) * 0.5 + 0.05 * y.view(-1, 1, 1, 1)
-        return (x[:400], y[:400]), (x[400:], y[400:])
-    dataset = datasets.load("cifar10" if source.data is None else source.data)
-    if dataset.x.dim() != 4 or dataset.x.shape[1] != 3 or dataset.task != "classification":
+    stands_in = source.data is None and source.scale == "smoke"
+    dataset = datasets.load(source.data or at(source.scale, "digits", "cifar10", "cifar10"))
+    if dataset.task != "classification" or dataset.x.dim() != 4 or not (stands_in or dataset.x.shape[1] == 3):
         raise DataError(f"{dataset.name}: examples of shape {tuple(dataset.x.shape[1:])}, allowed are colour images")
     parts = datasets.split(dataset, validation=0.0, standardize="none")
+    if stands_in:
+        return _in_colour(parts.train), _in_colour(parts.test)
     return parts.train, parts.test
+
+
+def _in_colour(pair: Pair) -> Pair:
+    return pair[0].expand(-1, 3, -1, -1), pair[1]
 
 
 _PANELS = {

@@ -31,7 +31,7 @@ _HEADS = {"transfer_risk": Head(1, 128, 1.0)}
 _LEFT = (1000, 500, 200, 100, 50, 20, 10, 5)
 _SCALES = {
     "smoke": Sizes(100, 1000, 2, 100, (0, 50, 90), (2, 10)),
-    "small": Sizes(1000, 100_000, 5, 5000, tuple(1000 - k for k in _LEFT), (5, 10, 20, 50), 0.1),
+    "small": Sizes(500, 100_000, 5, 3000, tuple(500 - k for k in _LEFT[1:]), (5, 10, 20), 0.1),
     "paper": Sizes(2000, 100_000, 5, 5000, tuple(2000 - k for k in (2000, *_LEFT)), (5, 10, 20, 50, 100)),
 }
 
@@ -44,7 +44,7 @@ def fig10(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | No
     Each seed has images of its own. Quantities that end in ``_classes`` are shares misclassified.
 
     Args:
-        scale: at ``"small"`` images of 14 x 14, 1000 nodes, and 1000 images to train heads on; the paper's sizes at
+        scale: at ``"small"`` images of 14 x 14, 500 nodes, and 1000 images to train heads on; the paper's sizes at
             ``"paper"``.
         data: MNIST by default; at ``"smoke"`` scikit-learn's digits stand in.
         seed: the first of the seeds.
