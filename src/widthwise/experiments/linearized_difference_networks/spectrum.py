@@ -21,12 +21,14 @@ from widthwise.experiments.parts import in_parts
 from widthwise.kernels.spectrum import PREPARATIONS, extreme_eigenvalues, prepare_rows
 from widthwise.report.style import LIGHT
 
-__all__ = ["table1"]
+__all__ = ["ALL_ROWS", "PRINTED", "table1"]
 
-_PAPER = {  # data -> preparation -> largest and smallest eigenvalue of all of it, as printed
+PRINTED = {  # data -> preparation -> largest and smallest eigenvalue of all of it, as printed
     "mnist": {"normalized": (24454.8, 0.01515), "zero-mean": (18488.5, 0.01574), "whitened": (314.871, 0.02003)},
     "cifar": {"normalized": (40885.2, 0.00647), "zero-mean": (8154.87, 0.01311), "whitened": (33.7366, 0.09878)},
 }
+
+ALL_ROWS = {"mnist": 60_000, "cifar": 50_000}
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def table1(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
         for part, found in zip(parts, in_parts("matrices", parts, _measure), strict=True)
     ]
     settings = {"activation": "relu", "rows": sorted({row["rows"] for row in rows}), "seed": seed}
-    return Outcome("table1", scale, settings, rows, _draw(rows), _notes(rows, str(name)))
+    return Outcome("table1", scale, settings, rows, _draw(rows, str(name)), _notes(rows, str(name)))
 
 
 def _measure(part: _Part) -> dict[str, Any]:
@@ -90,8 +92,13 @@ def _folder(rows: torch.Tensor) -> Path:
 
 
 def _notes(rows: list[Row], name: str) -> list[str]:
-    of = next((paper for paper in _PAPER if paper in name.lower()), None)
+    of = _known(name)
     return [_note(row) + ("" if of is None else _printed(of, row["preparation"])) for row in rows]
+
+
+def _known(name: str) -> str | None:
+    """The data set of the paper that a name or a path means."""
+    return next((paper for paper in PRINTED if paper in name.lower()), None)
 
 
 def _note(row: Row) -> str:
@@ -104,17 +111,21 @@ def _note(row: Row) -> str:
 
 def _printed(data: str, preparation: str) -> str:
     """What the paper has; it does not say whether features are centred before they are whitened."""
-    largest, smallest = _PAPER[data][preparation.removesuffix("-centred")]
+    largest, smallest = PRINTED[data][preparation.removesuffix("-centred")]
     return f" (printed for all of it: {largest:g}, {smallest:g})"
 
 
-def _draw(rows: list[Row]) -> Figure:
+def _draw(rows: list[Row], name: str) -> Figure:
+    of = _known(name) or ""
+    printed = PRINTED.get(of, {})
     figure, (panel,) = canvas(["smallest eigenvalue of H"], width=4.6, height=3.2)
     for i, how in enumerate(PREPARATIONS):
         mine = [row for row in rows if row["preparation"] == how]
         colour = LIGHT[f"series-{i + 1}"]
         panel.plot([r["rows"] for r in mine], [r["smallest"] for r in mine], "o-", ms=4, color=colour, label=how)
+        if how in printed:
+            panel.plot([ALL_ROWS[of]], [printed[how][1]], "D", mfc="none", color=colour)
     panel.set_xscale("log")
-    panel.set_xlabel("rows")
+    panel.set_xlabel("rows (hollow: the paper, all rows)")
     panel.legend(frameon=False, fontsize=7)
     return figure
