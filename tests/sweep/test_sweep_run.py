@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def inline(monkeypatch):
         yield Inline(1)
 
     for module in ("run", "estimate"):
-        monkeypatch.setattr(f"widthwise.sweep.{module}.executing", executing)
+        monkeypatch.setattr(import_module(f"widthwise.sweep.{module}"), "executing", executing)
 
 
 def test_a_killed_driver_loses_and_repeats_nothing_finished(tmp_path):

@@ -27,6 +27,13 @@ def spectrum_command(
         str, typer.Option(help="Of the factor: double, or single in half the time and space. The result is double.")
     ] = "double",
     tolerance: Annotated[float, typer.Option(help="Residual of the smallest eigenvalue, relative to it.")] = 1e-6,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes that work out tiles.  [default: this one]", show_default=False)
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work out tiles on the Ray cluster at HOST:PORT, or `local`."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the factor's tiles when the result is there.")] = False,
     to: Annotated[Path, typer.Option("--out", help="Folder for result.json, and for tiles on the way there.")] = Path(
         "widthwise-out"
@@ -54,6 +61,8 @@ def spectrum_command(
             precision=precision,
             tolerance=tolerance,
             keep=keep,
+            jobs=jobs,
+            ray=ray,
             progress=watch,
         )
     lines = {"examples": found.n, "largest": f"{found.largest:.9g} +- {found.largest_error:.1g}"}

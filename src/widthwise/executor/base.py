@@ -53,9 +53,6 @@ class Executor(Protocol):
     threads: int
     """Of each task."""
 
-    threads: int
-    """Of each task."""
-
     @property
     def slots(self) -> int:
         """Tasks that can be at work at the same time, now."""

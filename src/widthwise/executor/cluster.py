@@ -133,4 +133,6 @@ def _unhealthy(address: str) -> str:
         found = subprocess.run(command, capture_output=True, timeout=_REACH, check=False)
     except subprocess.TimeoutExpired:
         return f"no answer within {_REACH:g} seconds"
+    if b"AuthenticationError" in found.stderr:
+        return "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN if it is not in ~/.ray/auth_token"
     return "" if found.returncode == 0 else "what answers there is no healthy cluster"

@@ -62,5 +62,5 @@ def _plan(content: dict[str, Any], folder: Path) -> Plan:
     if "run" not in content:
         raise InputError("run: not given, allowed is the name of what to run")
     entry = Entry.of(content["run"], folder)
-    tables = (content.get(name, {}) for name in ("fixed", "grid", "zip"))
-    return Plan(entry, *tables, content.get("seeds"), content.get("version", 1))
+    fixed, grid, together = (content.get(name, {}) for name in ("fixed", "grid", "zip"))
+    return Plan(entry, fixed, grid, together, content.get("seeds"), content.get("version", 1))

@@ -15,26 +15,37 @@ from widthwise.errors import InputError
 from widthwise.kernels.spectrum.limit import LimitKernel
 from widthwise.kernels.spectrum.tiles import Tiles
 
-__all__ = ["factorise", "solve"]
+__all__ = ["Watch", "factor_tile", "factorise", "solve"]
+
+Watch = Callable[[float], None]
+"""Told the share that is done."""
 
 
-def factorise(kernel: LimitKernel, tiles: Tiles, dtype: torch.dtype, progress: Callable[[float], None]) -> None:
+def factorise(kernel: LimitKernel, tiles: Tiles, dtype: torch.dtype, progress: Watch) -> None:
     """Fill ``tiles`` with the lower factor of the kernel, those missing.
 
     Raises:
         InputError: if the kernel is singular to the precision of ``dtype``.
     """
-    blocks = len(kernel.rows)
     total = sum(j + 1 for _, j in kernel.pairs())
     done = 0
     for i, j in kernel.pairs():
         if (i, j) not in tiles:
-            tile = kernel.tile(i, j).to(dtype)
-            for k in range(j):
-                tile.addmm_(tiles[i, k], tiles[j, k].mT, alpha=-1)
-            tiles[i, j] = _finished(tile, None if i == j else tiles[j, j], j, blocks)
+            tiles[i, j] = factor_tile(kernel, tiles, dtype, i, j)
         done += j + 1
         progress(done / total)
+
+
+def factor_tile(kernel: LimitKernel, tiles: Tiles, dtype: torch.dtype, i: int, j: int) -> Tensor:
+    """The factor's tile in row i and column j, from those to its left, and above.
+
+    Raises:
+        InputError: if the kernel is singular to the precision of ``dtype``; at corners only.
+    """
+    tile = kernel.tile(i, j).to(dtype)
+    for k in range(j):
+        tile.addmm_(tiles[i, k], tiles[j, k].mT, alpha=-1)
+    return _finished(tile, None if i == j else tiles[j, j], j, len(kernel.rows))
 
 
 def _finished(tile: Tensor, corner: Tensor | None, j: int, blocks: int) -> Tensor:

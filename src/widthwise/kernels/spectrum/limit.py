@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -42,14 +42,24 @@ class LimitKernel:
 
     def apply(self, v: Tensor, progress: Callable[[float], None] = lambda done: None) -> Tensor:
         """H v for ``v`` ``(n, k)``; every tile is worked out once and used for both of its places."""
-        out = torch.zeros_like(v)
         pairs = list(self.pairs())
-        for done, (i, j) in enumerate(pairs):
-            tile, a, b = self.tile(i, j), self.rows[i], self.rows[j]
-            out[a] += tile @ v[b]
+        products = (self.products(i, j, v[self.rows[i]], v[self.rows[j]]) for i, j in pairs)
+        return self.summed(products, v, lambda done: progress(done / len(pairs)))
+
+    def products(self, i: int, j: int, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        """A tile times ``right``, its transpose times ``left``; bit for bit the same wherever they lie in memory."""
+        tile = self.tile(i, j)
+        left, right = (part.clone(memory_format=torch.contiguous_format) for part in (left, right))
+        return tile @ right, tile.mT @ left
+
+    def summed(self, products: Iterable[tuple[Tensor, Tensor]], v: Tensor, progress: Callable[[int], None]) -> Tensor:
+        """H v from the products of every tile, in the order of :meth:`pairs`."""
+        out = torch.zeros_like(v)
+        for done, ((i, j), (ahead, mirrored)) in enumerate(zip(self.pairs(), products, strict=True)):
+            out[self.rows[i]] += ahead
             if i != j:
-                out[b] += tile.mT @ v[a]
-            progress((done + 1) / len(pairs))
+                out[self.rows[j]] += mirrored
+            progress(done + 1)
         return out
 
     def pairs(self) -> Iterator[tuple[int, int]]:
