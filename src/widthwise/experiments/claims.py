@@ -47,6 +47,7 @@ class Claim:
         judge: from rows, as the JSON file of a run holds them, to a verdict.
         data: the paper's data set, by its name in :func:`widthwise.data.load` if it has one there; empty if none.
         stand_in: what serves at scale ``"smoke"`` where no data are given.
+        stand_in_small: what serves at ``"small"``, where that is not the paper's data set by design.
         needs: what a run of the paper's sizes needs that two cores have not: ``"a GPU"``, ``"data: Tiny ImageNet"``.
     """
 
@@ -55,6 +56,7 @@ class Claim:
     judge: Callable[[Sequence[Row]], Verdict]
     data: str = ""
     stand_in: str = "digits"
+    stand_in_small: str = ""
     needs: str = ""
 
 
@@ -68,6 +70,8 @@ def substitute_for(claim: Claim | None, scale: str, data: Any) -> str | None:
     """
     if claim is None or not claim.data:
         return None
+    if scale == "small" and claim.stand_in_small:
+        return claim.stand_in_small
     if data is None:
         return claim.stand_in if scale == "smoke" else None
     return data if data in datasets.names() and data != claim.data else None
@@ -76,8 +80,9 @@ def substitute_for(claim: Claim | None, scale: str, data: Any) -> str | None:
 def judged(claim: Claim, record: Mapping[str, Any]) -> Verdict:
     """The verdict on a run, from its JSON file; sizes of a smoke test and substitute data decide nothing."""
     found = claim.judge(record["rows"])
-    if record.get("substitute"):
-        return Verdict(None, found.ours, f"substitute data, {record['substitute']} for {claim.data}")
+    substitute = record.get("substitute") or substitute_for(claim, record["scale"], "")
+    if substitute:
+        return Verdict(None, found.ours, f"substitute data, {substitute} for {claim.data}")
     if record["scale"] == "smoke":
         return Verdict(None, found.ours, "sizes of a smoke test")
     return found

@@ -1,17 +1,21 @@
 """Are wider nets better given the same number of parameters? (Golubeva, Neyshabur, Gur-Ari): its figures and tables."""
 
+from widthwise.experiments.wider_nets.claims import CLAIMS
 from widthwise.experiments.wider_nets.distance import fig8
 from widthwise.experiments.wider_nets.families import fig1, fig3, fig6, fig7, fig9, fig11, fig12, fig14
 from widthwise.experiments.wider_nets.imagenet import fig13, table1
 from widthwise.experiments.wider_nets.layerwise import fig4, fig10
+from widthwise.experiments.wider_nets.shallow import fig5
 
-_ALL = (fig1, fig3, fig4, fig6, fig7, fig8, fig9, fig10, fig11, fig12, fig13, fig14, table1)
+_ALL = (fig1, fig3, fig4, fig5, fig6, fig7, fig8, fig9, fig10, fig11, fig12, fig13, fig14, table1)
 
 __all__ = [
+    "CLAIMS",
     "EXPERIMENTS",
     "fig1",
     "fig3",
     "fig4",
+    "fig5",
     "fig6",
     "fig7",
     "fig8",
