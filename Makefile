@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 
-.PHONY: demo test test-slow lint types check bench clean
+.PHONY: demo test test-slow lint types check bench docs clean
 
 demo: $(VENV)/.ready  ## set up and run the main job on handwritten digits
 	$(BIN)/widthwise compare --out $(OUT)
@@ -26,6 +26,9 @@ check: test lint types  ## all that must pass before a change lands
 
 bench: $(VENV)/.dev  ## every benchmark; they print ratios with their spread
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+docs: $(VENV)/.dev  ## the documentation as a site that works offline, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
