@@ -203,7 +203,7 @@ def _case(plan: _Plan, splits: Splits, scale: str) -> partial[Case]:
         drops=plan.drops,
         examples=min(at(scale, 100, 1000, 2_000_000), len(splits.train[0])),
         tested=min(at(scale, 100, 2000, 100_000), len(splits.test[0])),
-        per_class=at(scale, 2, 10, 10),
+        per_class=at(scale, 1, 10, 10),
         rounds=at(scale, 3, 100, 100),
         shift=at(scale, 0, 0, 4),
         image=tuple(splits.train[0].shape[1:]),
