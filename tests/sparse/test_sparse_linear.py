@@ -94,6 +94,20 @@ def test_gradients_pass_gradcheck(batch, clip):
     assert torch.autograd.gradcheck(run, (x, layer.values, layer.bias))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # jacrev goes row by row
+def test_torch_func_differentiates():
+    layer = layer_of(6, 9)
+    x = torch.randn(20, 9, dtype=torch.float64)
+    values = layer.values.detach()
+
+    def run(values):
+        return torch.func.functional_call(layer, {"values": values}, (x,)).square()
+
+    want = torch.autograd.functional.jacobian(run, values)
+    torch.testing.assert_close(torch.func.jacrev(run)(values), want)
+    torch.testing.assert_close(torch.func.grad(lambda v: run(v).sum())(values), want.sum((0, 1)))
+
+
 @pytest.mark.parametrize("batch", [1, 3, 8, 70])
 def test_the_operator_is_known_to_pytorch(batch):
     layer = layer_of()

@@ -23,8 +23,8 @@ from widthwise.sparse._vector import (
     add_row,
     alike,
     claim,
-    close,
     column_gradients,
+    gated_copy,
     lanes_of,
     pointer,
     shifted,
@@ -98,10 +98,13 @@ def _turn(source, source_pitch, target, target_pitch, height, width):
 
 @njit
 def _pack(like, a):
-    """Copies ``source[example, feature]`` into tiles, zero past the last example and where ``gate`` is not above 0."""
+    """Copies ``source[example, feature]`` into tiles, zero past the last example and where ``gate`` is not above 0.
+
+    ``sums[tile, feature]`` is the sum of what is written.
+    """
     source, batch, features, by_example, by_feature = alike(like, a[1]), a[2], a[3], a[4], a[5]
     target, size, tiles, chunks = alike(like, a[6]), a[7], a[8], a[9]
-    gate, gated, gate_pitch = alike(like, a[10]), a[10] != 0, a[11]
+    gate, gated, gate_pitch, sums, registers = alike(like, a[10]), a[10] != 0, a[11], alike(like, a[12]), a[13]
     piece = claim(a)
     while piece < tiles * chunks:
         tile, chunk = piece // chunks, piece % chunks
@@ -109,24 +112,21 @@ def _pack(like, a):
         filled = min(size, batch - tile * size)
         read = shifted(source, tile * size * by_example + first * by_feature)
         write = shifted(target, (tile * features + first) * size)
+        door = shifted(gate, first * gate_pitch + tile * size)
+        in_place = by_example == 1 and by_feature != 1 and filled == size
         if by_feature == 1:
             _turn(read, by_example, write, size, filled, last - first)
-        elif by_example == 1:
-            for feature in range(last - first):
-                for example in range(filled):
-                    write[feature * size + example] = read[feature * by_feature + example]
-        else:
+        elif not in_place:
             for feature in range(last - first):
                 for example in range(filled):
                     write[feature * size + example] = read[feature * by_feature + example * by_example]
         for feature in range(last - first):
+            line = shifted(write, feature * size)
             for example in range(filled, size):
-                write[feature * size + example] = 0
-        if gated:
-            door = shifted(gate, first * gate_pitch + tile * size)
-            for feature in range(last - first):
-                for example in range(0, size, lanes_of(like)):
-                    close(shifted(write, feature * size + example), shifted(door, feature * gate_pitch + example))
+                line[example] = 0
+            like_it = shifted(read, feature * by_feature) if in_place else line
+            total = shifted(sums, tile * features + first + feature)
+            gated_copy(registers, gated, like_it, shifted(door, feature * gate_pitch), line, total)
         piece = claim(a)
 
 

@@ -11,12 +11,14 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["is_traced", "operator"]
 
+_transforming = torch._C._are_functorch_transforms_active  # what autograd.Function.apply itself asks
+
 Keep = Callable[[Any, tuple[Any, ...], Any], None]
 
 
 def is_traced(x: Tensor) -> bool:
-    """Whether ``x`` may be a symbol: then operators must be called by their registered names."""
-    return torch.compiler.is_compiling() or type(x) is not Tensor
+    """Whether ``x`` may be a symbol, or ``torch.func`` be at work: then operators go by their registered names."""
+    return torch.compiler.is_compiling() or _transforming() or type(x) is not Tensor
 
 
 def operator(
@@ -38,19 +40,27 @@ def operator(
     registered = torch.library.custom_op(name, function, mutates_args=())
     registered.register_fake(fake)
     registered.register_autograd(differentiate, setup_context=keep)
-    eager = type(
-        name.rpartition(":")[2],
-        (torch.autograd.Function,),
-        {
-            "forward": staticmethod(function),
-            "setup_context": staticmethod(keep),
-            "backward": staticmethod(once_differentiable(differentiate)),
-        },
-    )
+
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = function(*inputs)
+        keep(ctx, inputs, output)
+        return output
+
+    # PyTorch works out the signature of `forward` at every call if there is a `setup_context`; torch.func wants one
+    title, backward = name.rpartition(":")[2], staticmethod(once_differentiable(differentiate))
+    eager = _function(title, forward=staticmethod(forward), backward=backward)
+    transformed = _function(title, forward=staticmethod(function), setup_context=staticmethod(keep), backward=backward)
 
     def call(x: Tensor, *others: Any) -> Any:
-        if is_traced(x):
+        learns = torch.is_grad_enabled()
+        if torch.compiler.is_compiling() or type(x) is not Tensor or (_transforming() and not learns):
             return registered(x, *others)
-        return eager.apply(x, *others) if torch.is_grad_enabled() else function(x, *others)  # type: ignore[attr-defined]
+        if not learns:
+            return function(x, *others)
+        return (transformed if _transforming() else eager).apply(x, *others)
 
     return registered, call
+
+
+def _function(name: str, **methods: Any) -> Any:
+    return type(name, (torch.autograd.Function,), methods)

@@ -14,6 +14,9 @@ from widthwise.sparse._types import suffix
 
 __all__ = ["gradients", "product"]
 
+_tiling = lru_cache(maxsize=256)(tiling)
+_FEW = 100  # weights that read a feature: too few for a packed tile to be worth the packing
+
 
 def product(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool) -> Tensor:
     """``x W' + bias``, and with ``clip`` its ReLU.
@@ -32,9 +35,9 @@ def product(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Te
     batch, rows = x.shape[0], bias.numel()
     if batch == 1:
         return _one_example(x, values, bias, columns, starts, clip)
-    tiles = tiling(batch, x.dtype)
-    result = x.new_empty((rows, tiles.examples))
-    source, pitch, bases = _placed(x, tiles, tiles.count == 1)
+    tiles = _tiling(batch, x.dtype)
+    result = _batch_last(x, rows, tiles)
+    source, pitch, bases = _placed(x, tiles, tiles.count == 1 or values.numel() < _FEW * x.shape[1])
     team = threads(values.numel() * tiles.examples)
     pieces = _pieces(team, tiles.count)
     run(
@@ -42,7 +45,7 @@ def product(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Te
         *_shape(starts), _bounds(starts, pieces), pieces, tiles.count, _counts(tiles),
         source, bases, result, _steps(tiles.count, tiles.size), tiles.examples, bias, int(clip),
     )  # fmt: skip
-    return result[:, :batch].t()
+    return result
 
 
 def gradients(
@@ -64,10 +67,10 @@ def gradients(
     Returns:
         Gradients of the input, (B, columns), batch last, or empty; of the values; of the bias.
     """
-    (batch, width), tiles = x.shape, tiling(dy.shape[0], dy.dtype)
+    width, tiles = x.shape[1], _tiling(dy.shape[0], dy.dtype)
     source, pitch, bases = _placed(x, tiles, True)
-    slopes = pack(dy, tiles, gate)
-    result = dy.new_empty((width, tiles.examples) if wants_input else 0)
+    slopes, sums = pack(dy, tiles, gate)
+    result = _batch_last(dy, width, tiles) if wants_input else dy.new_empty(0)
     by_column, change = torch.empty_like(values), torch.empty_like(values)
     kind = suffix(values.dtype)
     run(f"gather_{kind}", 1, values, order, by_column, values.numel())
@@ -81,7 +84,14 @@ def gradients(
     )  # fmt: skip
     by_row = by_column  # its values are spent
     run(f"scatter_{kind}", 1, change, order, by_row, values.numel())
-    return result[:, :batch].t() if wants_input else result, by_row, slopes.sum((0, 2))
+    return result, by_row, sums[0] if tiles.count == 1 else sums.sum(0)
+
+
+def _batch_last(like: Tensor, features: int, tiles: Tiling) -> Tensor:
+    """Room for as many examples as ``like`` has, and for what fills the last tile behind them."""
+    batch, room = like.shape[0], tiles.examples
+    whole = torch.empty_strided((room, features), (1, room), dtype=like.dtype, device=like.device)
+    return whole if batch == room else whole[:batch]
 
 
 def _one_example(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool) -> Tensor:
@@ -104,7 +114,7 @@ def _placed(x: Tensor, tiles: Tiling, may_lie: bool) -> tuple[Tensor, int, Tenso
     """
     if may_lie and is_batch_last(x, tiles):
         return x, x.stride(1), _steps(tiles.count, tiles.size)
-    return pack(x, tiles), tiles.size, _steps(tiles.count, x.shape[1] * tiles.size)
+    return pack(x, tiles)[0], tiles.size, _steps(tiles.count, x.shape[1] * tiles.size)
 
 
 @lru_cache(maxsize=1024)

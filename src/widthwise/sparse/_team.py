@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = ["run", "threads"]
 
+Table = ctypes.Array[ctypes.c_int64]
 _Kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -37,12 +37,17 @@ def run(name: str, threads: int, *arguments: Tensor | int | None) -> None:
         threads: size of the team.
         arguments: what stands in the kernel's table after the counter; a tensor gives its address, ``None`` a zero.
     """
-    cells = [0, *(a.data_ptr() if isinstance(a, Tensor) else a or 0 for a in arguments)]
-    table = np.array(cells, dtype=np.int64)
+    cells = [a if type(a) is int else 0 if a is None else a.data_ptr() for a in arguments]  # type: ignore[union-attr]
+    table = _table(len(cells) + 1)(0, *cells)
     if threads == 1:
-        _function(name)(table.ctypes.data)
+        _function(name)(table)
     else:
-        _team()(name, threads, table.ctypes.data)
+        _team()(name, threads, table)
+
+
+@cache
+def _table(size: int) -> type[Table]:
+    return ctypes.c_int64 * size
 
 
 @cache
@@ -53,12 +58,12 @@ def _address(name: str) -> int:
 
 
 @cache
-def _function(name: str) -> Callable[[int], None]:
+def _function(name: str) -> Callable[[Table], None]:
     return _Kernel(_address(name))
 
 
 @cache
-def _team() -> Callable[[str, int, int], None]:
+def _team() -> Callable[[str, int, Table], None]:
     """The way to run one kernel on several threads here."""
     start = _openmp()
     if start is None:
@@ -66,7 +71,7 @@ def _team() -> Callable[[str, int, int], None]:
     return lambda name, size, table: start(_address(name), table, size, 0)
 
 
-def _openmp() -> Callable[[int, int, int, int], None] | None:
+def _openmp() -> Callable[[int, Table, int, int], None] | None:
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     if not sys.platform.startswith("linux"):
         return None
@@ -79,7 +84,7 @@ def _openmp() -> Callable[[int, int, int, int], None] | None:
     return start
 
 
-def _python_threads(name: str, size: int, table: int) -> None:
+def _python_threads(name: str, size: int, table: Table) -> None:
     kernel = _function(name)
     for done in [_pool(size).submit(kernel, table) for _ in range(size)]:
         done.result()

@@ -47,23 +47,26 @@ def is_batch_last(x: Tensor, tiles: Tiling) -> bool:
     return x.stride(0) == 1 and x.shape[0] == tiles.examples and x.stride(1) >= tiles.examples
 
 
-def pack(x: Tensor, tiles: Tiling, gate: Tensor | None = None) -> Tensor:
+def pack(x: Tensor, tiles: Tiling, gate: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """``x`` of shape ``(B, features)`` in tiles, zero past its last example and where ``gate`` is not above zero.
 
     Args:
         x: activations or gradients, any strides.
         tiles: how to cut the batch.
         gate: the output of a ReLU, of the same shape, batch last.
+
+    Returns:
+        The tiles, and the sum of each feature over each, shape ``(count, features)``.
     """
     batch, features = x.shape
-    packed = x.new_empty((tiles.count, features, tiles.size))
+    packed, sums = x.new_empty((tiles.count, features, tiles.size)), x.new_empty((tiles.count, features))
     team = threads(8 * packed.numel())
     chunks = -(-features // 64)  # what a chunk copies is still in the cache when the gate closes on it
     run(
         f"pack_{suffix(x.dtype)}", team, x, batch, features, x.stride(0), x.stride(1), packed, tiles.size, tiles.count,
-        chunks, gate, 0 if gate is None else gate.stride(1),
+        chunks, gate, 0 if gate is None else gate.stride(1), sums, tiles.registers,
     )  # fmt: skip
-    return packed
+    return packed, sums
 
 
 def plain(x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ __all__ = [
     "close",
     "column_gradients",
     "exponentials",
+    "gated_copy",
     "lanes_of",
     "pointer",
     "raise_to",
@@ -320,6 +321,37 @@ def close(typing, values, gate):
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def gated_copy(typing, count, gated, source, gate, target, total):
+    """``target[:T] = source[:T]``, if ``gated`` zero where ``gate[:T]`` is not above zero; ``total[0]`` is the sum."""
+    signature = types.void(types.int64, types.boolean, source, source, source, source)
+
+    def variant(builder: Any, number: int, arguments: list[Any]) -> None:
+        is_gated, read, door, write, into = arguments
+        emit = _Emit(builder, source.dtype)
+        places = [_place(i * emit.lanes) for i in range(number)]
+        values = [emit.load(read, place) for place in places]
+        with builder.if_else(is_gated) as (then, other):
+            with then:
+                opens = [builder.fcmp_ordered(">", emit.load(door, place), emit.zero) for place in places]
+                kept = [builder.select(is_open, value, emit.zero) for is_open, value in zip(opens, values, strict=True)]
+                gated_end = builder.block
+            with other:
+                other_end = builder.block
+        parts = [emit.zero, emit.zero]
+        for i, (value, gated_value) in enumerate(zip(values, kept, strict=True)):
+            phi = builder.phi(emit.vector)
+            phi.add_incoming(gated_value, gated_end)
+            phi.add_incoming(value, other_end)
+            kept[i] = phi
+        for i, (place, value) in enumerate(zip(places, kept, strict=True)):
+            emit.store(value, write, place)
+            parts[i % 2] = builder.fadd(parts[i % 2], value)
+        emit.store(emit.total(builder.fadd(*parts)), into, _place(0))
+
+    return signature, _by_count(variant)
 
 
 @intrinsic

@@ -101,9 +101,8 @@ class SparseConv2d(SparseWeight):
             raise InputTypeError(f"x: got {x.dtype}, allowed is {self.values.dtype}, the type of this layer's weights")
         bias = self.values.new_zeros(self.out_channels) if self.bias is None else self.bias
         result = conv_ops.sparse_conv2d(
-            x if x.dim() == 4 else x[None], self.values, bias, self.columns, self.starts, self.rows, self.row_starts,
-            self.order, self.clip, self.geometry,
-        )  # fmt: skip
+            x if x.dim() == 4 else x[None], self.values, bias, *self.pattern, self.clip, self.geometry
+        )
         if not self.batch_last:
             result = ops.batch_first(result.flatten(1)).view(-1, self.out_channels, *size)
         return result if x.dim() == 4 else result[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import is_not
 from typing import Any, Self
 
 import torch
@@ -14,6 +15,9 @@ from widthwise.sparse._types import index_dtype
 from widthwise.sparse.pattern import Pattern, row_pointers
 
 __all__ = ["SparseLinear", "SparseWeight", "checked_bias"]
+
+_DERIVED = ("column_bytes", "starts", "row_bytes", "row_starts", "order")
+_Seen = tuple[tuple[Tensor | None, ...], tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
 
 
 class SparseWeight(nn.Module):
@@ -40,6 +44,7 @@ class SparseWeight(nn.Module):
     def __init__(self, values: Tensor, pointers: Tensor, columns: Tensor, width: int) -> None:
         super().__init__()
         self.shape = (len(pointers) - 1, width)
+        self._seen: _Seen | None = None
         self.values = nn.Parameter(values)
         self.register_buffer("pointers", pointers)
         self._derive(pointers, columns)
@@ -53,6 +58,24 @@ class SparseWeight(nn.Module):
     def rows(self) -> Tensor:
         """Of each value, columns first."""
         return self.row_bytes.view(index_dtype(self.shape[0] * len(self.phase_of)))
+
+    @property
+    def pattern(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What an operator takes after the bias: ``columns, starts, rows, row_starts, order``."""
+        if torch.compiler.is_compiling():
+            return self._pattern()
+        stored = tuple(map(self._buffers.__getitem__, _DERIVED))
+        if self._seen is None or any(map(is_not, self._seen[0], stored)):
+            with torch.inference_mode(False):  # what is seen in that mode can't be trained with later
+                self._seen = stored, self._pattern()
+        return self._seen[1]
+
+    def _pattern(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        return self.columns, self.starts, self.rows, self.row_starts, self.order
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what can be seen again in the buffers."""
+        return {**self.__dict__, "_seen": None}
 
     @property
     def weight(self) -> Tensor:
@@ -161,15 +184,14 @@ class SparseLinear(SparseWeight):
         """``x`` of shape (..., in_features) to (..., out_features)."""
         if x.dim() == 0 or x.shape[-1] != self.in_features:
             raise InputError(f"x: got shape {tuple(x.shape)}, allowed is (..., {self.in_features})")
+        values = self.values
         if torch.is_autocast_enabled(x.device.type):
-            x = x.to(self.values.dtype)
-        if x.dtype != self.values.dtype:
-            raise InputTypeError(f"x: got {x.dtype}, allowed is {self.values.dtype}, the type of this layer's weights")
-        bias = self.values.new_zeros(self.out_features) if self.bias is None else self.bias
+            x = x.to(values.dtype)
+        if x.dtype != values.dtype:
+            raise InputTypeError(f"x: got {x.dtype}, allowed is {values.dtype}, the type of this layer's weights")
+        bias: Tensor = values.new_zeros(self.out_features) if self.bias is None else self.bias
         flat = x if x.dim() == 2 else x.reshape(-1, self.in_features)
-        result: Tensor = ops.sparse_linear(
-            flat, self.values, bias, self.columns, self.starts, self.rows, self.row_starts, self.order, self.clip
-        )
+        result: Tensor = ops.sparse_linear(flat, values, bias, *self.pattern, self.clip)
         if not self.batch_last:
             result = ops.batch_first(result)
         return result if x.dim() == 2 else result.view(*x.shape[:-1], self.out_features)
