@@ -138,7 +138,9 @@ def _rebuilt(path: Path, recipe: Any, state: Mapping[str, Tensor], matrices: Map
 def _check_modest(arguments: Mapping[str, Any], numbers: int) -> None:
     """No size or count of a model exceeds the numbers it holds, but for small ones; a hostile file may say so."""
     for key, value in arguments.items():
-        if isinstance(value, int) and value > max(numbers, _SMALL):
+        if isinstance(value, Mapping):
+            _check_modest(value, numbers)
+        elif isinstance(value, int) and value > max(numbers, _SMALL):
             raise InputError(f"{key}: got {value}, allowed is at most the {numbers} numbers in the file")
 
 

@@ -130,7 +130,7 @@ def test_the_last_layers_connectivity_is_a_distribution():
 
 def test_too_few_weights_for_the_units_names_the_largest_factor():
     build = lambda w: mlp(784, 10, width=w)  # noqa: E731
-    with pytest.raises(InputError, match=r"factor: got 500, allowed with sparse is at most 397 \(width 1985\)"):
+    with pytest.raises(InputError, match=r"factor: got 500 with sparse, allowed is at most 397 \(width 1985\)"):
         widen(build, 5, 500)
     assert all(layer.kept >= 10 for layer in widen(build, 5, 397)[1].layers())
     with pytest.raises(InputError, match="'output.weight' has 10 units and would keep 5 weights"):

@@ -40,11 +40,19 @@ def compare_command(
     methods: Annotated[
         str,
         typer.Option(
-            help="Ways to spend the budget: dense (for comparison), sparse (random static masks), or the name of a "
-            "pruning score.",
+            help="Ways to spend the budget: dense (for comparison), sparse (random static masks), linear_bottleneck, "
+            "nonlinear_bottleneck (from --depth 3 on), or the name of a pruning score.",
             rich_help_panel="What",
         ),
     ] = "dense,sparse,magnitude,snip",
+    last_layer_connectivity: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of the last layer to keep, such as 1,0.5,0.1: a family of sparse networks for each, the rest "
+            "of the weights balanced over the other layers.",
+            rich_help_panel="What",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Networks of each kind.", rich_help_panel="What")] = 5,
     depth: Annotated[int, typer.Option(help="Hidden layers.", rich_help_panel="Network")] = 1,
     activation: Annotated[str, typer.Option(help="Their activation.", rich_help_panel="Network")] = "relu",
@@ -102,11 +110,13 @@ def compare_command(
     from widthwise.training import TrainConfig
 
     train = TrainConfig(epochs, batch_size, lr, momentum, weight_decay, schedule)
+    shares = () if last_layer_connectivity is None else numbers("--last-layer-connectivity", last_layer_connectivity)
     chosen: dict[str, Any] = {"budget": budget, "base_width": base_width, "target": target, "seeds": seeds}
     with progress_bar() as watch:
         found = compare(
             data,
             **chosen,
+            last_layer_connectivity=shares,
             factors=numbers("--factors", factors),
             methods=words("--methods", methods),
             train=train,

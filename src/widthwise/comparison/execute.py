@@ -15,6 +15,7 @@ from torch import multiprocessing
 
 from widthwise.comparison.group import Workplace, train_group
 from widthwise.comparison.plan import Plan, Run
+from widthwise.comparison.ways import BOTTLENECKS
 from widthwise.data import Splits
 from widthwise.errors import check_integer
 from widthwise.store import Store
@@ -65,15 +66,20 @@ def execute(
 
 
 def _pending(plan: Plan, splits: Splits, place: Workplace) -> list[Group]:
-    """Groups of equal width still to be trained, the costliest first so that processes end together."""
+    """Groups of equal shapes still to be trained, the costliest first so that processes end together."""
     with Store(place.store) as store:
         missing = [run for run in plan.runs(splits.fingerprint()) if store.get(run) is None]
     groups: list[Group] = []
-    for width in dict.fromkeys(run.width for run in missing):
-        alike = [run for run in missing if run.width == width]
-        most = max(1, _MEMORY // weights_at(plan.architecture.build, width))
+    for shape in dict.fromkeys(map(_shape, missing)):
+        alike = [run for run in missing if _shape(run) == shape]
+        most = max(1, _MEMORY // weights_at(plan.architecture.build, alike[0].width))
         groups += [tuple(alike[i : i + most]) for i in range(0, len(alike), most)]
     return sorted(groups, key=lambda g: _cost(g, plan, splits), reverse=True)
+
+
+def _shape(run: Run) -> tuple[int, str]:
+    """Networks of one width have equal shapes, but for bottlenecks."""
+    return run.width, run.method if run.method in BOTTLENECKS else ""
 
 
 def _cost(group: Group, plan: Plan, splits: Splits) -> float:

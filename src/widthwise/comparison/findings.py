@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from scipy.special import stdtrit
 
-from widthwise.comparison.plan import DENSE, SPARSE
 from widthwise.comparison.result import Comparison, Row
+from widthwise.comparison.ways import DENSE, SPARSE
 
 __all__ = ["findings", "paired_difference"]
 

@@ -39,15 +39,15 @@ def formula_distance(
 def kernel_distances(nets: Sequence[Net], architecture: Architecture, x: Tensor) -> list[float | None]:
     """The distance measured on pairs of a data set, for each network as initialised, relative to the squared kernel.
 
-    Biases are left aside. ``None`` for a network pruned by a score, whose weights are no longer independent draws,
-    and for anything but a perceptron.
+    Biases are left aside. ``None`` for a network pruned by a score or with bottlenecks, whose weights are not
+    independent draws, and for anything but a perceptron.
 
     Args:
         nets: networks of one shape, freshly initialised.
         architecture: the kind of network.
         x: inputs of the data set.
     """
-    drawn = [i for i, net in enumerate(nets) if not net.scored]
+    drawn = [i for i, net in enumerate(nets) if net.drawn]
     if not architecture.depth or architecture.activation is None or not drawn:
         return [None] * len(nets)
     layers = [f"hidden{i}.weight" for i in range(1, architecture.depth + 1)]

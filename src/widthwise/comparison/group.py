@@ -14,11 +14,10 @@ from torch import Tensor
 
 from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise.comparison.foretell import kernel_distances
-from widthwise.comparison.nets import Net, make
+from widthwise.comparison.nets import make
 from widthwise.comparison.plan import Plan, Run
 from widthwise.data import Splits
 from widthwise.errors import DataError
-from widthwise.masks import Mask
 from widthwise.store import Store, run_hash
 from widthwise.training import Family, Progress, evaluate, objective_for, train
 
@@ -67,14 +66,14 @@ def train_group(
     """Train a group's networks together and store their results, all at once.
 
     Args:
-        group: runs of one width.
+        group: runs of one shape.
         plan: the comparison they belong to.
         splits: the data.
         place: where results and checkpoints are kept.
         report: called with the number of epochs done.
         device: where to compute.
     """
-    nets = [make(run, plan.architecture.build, splits.train) for run in group]
+    nets = [make(run, plan, splits.train) for run in group]
     distances = kernel_distances(nets, plan.architecture, splits.train[0])
     family = Family([net.model for net in nets], [net.pruned for net in nets])
     family.to(device)
@@ -110,7 +109,7 @@ def train_group(
             "validation": _number(on_validation[i]),
             "curve": [[epoch, _number(values[i])] for epoch, values in progress.curve],
             "measured": _number(distances[i]),
-            "layers": _layer_connectivity(net),
+            "layers": [layer.connectivity for layer in net.layers],
             "notes": list(net.notes),
         }
         for i, net in enumerate(nets)
@@ -155,14 +154,9 @@ def _keep_best_nets(
 ) -> None:
     """Of each method within the budget, keep the network that does best on the validation set."""
     order = sorted(range(len(group)), key=lambda i: (math.isfinite(validation[i]), validation[i]))
-    best = {group[i].method: i for i in order if group[i].weights == plan.budget}
+    best = {group[i].method: i for i in order if plan.within(group[i])}
     for i in best.values():
         write_tensors(place.net(group[i]), *NET, {}, family.model(i).state_dict())
-
-
-def _layer_connectivity(net: Net) -> list[float]:
-    mask = Mask.dense(net.model) if net.mask is None else net.mask
-    return [layer.connectivity for layer in mask.layers()]
 
 
 def _cast(y: Tensor, dtype: torch.dtype) -> Tensor:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from widthwise.comparison.plan import DENSE, SPARSE, Run
+from widthwise.comparison.plan import Plan, Run
+from widthwise.comparison.ways import is_scored, widening_of
 from widthwise.data import examples_per_class
-from widthwise.errors import CollapseWarning
-from widthwise.masks import Mask
+from widthwise.errors import CollapseWarning, InputError
+from widthwise.masks import LayerCount, Mask
 from widthwise.pruning import prune
 from widthwise.widening import sparsify_randomly
+from widthwise.widening.widen import narrowed
 
 __all__ = ["Net", "make"]
 
@@ -30,13 +31,15 @@ class Net:
     Attributes:
         model: the module, its pruned weights zero.
         mask: which weights live; ``None`` for a dense network.
-        scored: whether a score chose the mask, rather than chance.
+        layers: what each layer spends, of what it has in the dense network of its width.
+        drawn: whether its weights are independent draws, of which kernel theory speaks.
         notes: what a reader of its results should know, such as a layer that died.
     """
 
     model: nn.Module
     mask: Mask | None
-    scored: bool = False
+    layers: tuple[LayerCount, ...]
+    drawn: bool = True
     notes: tuple[str, ...] = ()
 
     @property
@@ -45,22 +48,30 @@ class Net:
         return None if self.mask is None else {name: ~alive for name, alive in self.mask.items()}
 
 
-def make(run: Run, build: Callable[[int], nn.Module], data: tuple[Tensor, Tensor]) -> Net:
+def make(run: Run, plan: Plan, data: tuple[Tensor, Tensor]) -> Net:
     """Initialise and prune the network of a run; the same on every call.
 
     Args:
         run: its record.
-        build: from a width to a module.
+        plan: the comparison it belongs to.
         data: training inputs and targets, from which a score's examples are drawn.
     """
+    planned = plan.widened(run.method, run.width)
+    if isinstance(planned, str):
+        raise InputError(planned)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
-        model = build(run.width).to(torch.float64 if run.dtype == "float64" else torch.float32)
-    if run.method == DENSE:
-        return Net(model, None)
-    if run.method == SPARSE:
-        return Net(model, sparsify_randomly(model, run.weights, seed=run.seed))
-    return _pruned(run, model, data)
+        model = plan.architecture.build(run.width).to(plan.torch_dtype)
+        if planned is not None and planned.inner:
+            notes = (planned.summary,) if planned.error else ()
+            return Net(narrowed(model, planned.inner, planned.pairs), None, planned.layers, False, notes)
+    if is_scored(run.method):
+        return _pruned(run, model, data)
+    if planned is None:
+        return Net(model, None, Mask.dense(model).layers())
+    chosen = (widening_of(run.method) or {}).get("distribution", "balanced")
+    mask = sparsify_randomly(model, run.weights, distribution=chosen, seed=run.seed)
+    return Net(model, mask, mask.layers())
 
 
 def _pruned(run: Run, model: nn.Module, data: tuple[Tensor, Tensor]) -> Net:
@@ -78,7 +89,7 @@ def _pruned(run: Run, model: nn.Module, data: tuple[Tensor, Tensor]) -> Net:
             on_collapse="warn",
         )
     notes = tuple(str(w.message) for w in caught if issubclass(w.category, CollapseWarning))
-    return Net(model, mask, True, notes)
+    return Net(model, mask, mask.layers(), False, notes)
 
 
 def _examples(data: tuple[Tensor, Tensor], seed: int) -> tuple[Tensor, Tensor]:

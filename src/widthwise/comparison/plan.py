@@ -6,26 +6,22 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
 
+from widthwise import widening
+from widthwise.comparison.ways import DENSE, SPARSE, check_method, is_scored, methods_known, widening_of
 from widthwise.errors import InputError, check_choice, check_integer, check_number
-from widthwise.pruning.scores import score_names
 from widthwise.training import TrainConfig
 from widthwise.widening import weights_at, width_for
 
-__all__ = ["DENSE", "SPARSE", "Architecture", "Plan", "Run", "base_width_for", "methods_known"]
+__all__ = ["Architecture", "Plan", "Run", "base_width_for"]
 
-DENSE, SPARSE = "dense", "sparse"
 RESULTS_VERSION = 1
 _DTYPES = ("float32", "float64")
 SCOPES = ("global", "uniform", "erk", "balanced")
-
-
-def methods_known() -> tuple[str, ...]:
-    """Every legal method: dense, sparse (random static masks), and each registered pruning score."""
-    return (DENSE, SPARSE, *(n for n in score_names() if n != "random"))
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ class Plan:
         architecture: from a width to a network.
         base_width: width of the dense baseline.
         factors: widening factors, each above 1.
-        methods: of :func:`methods_known`.
+        methods: of :func:`widthwise.comparison.ways.methods_known`, or with a connectivity of the last layer.
         seeds: how many networks of each kind.
         train: how each is trained.
         scopes: allocation of each score's weights among layers, ``"global"`` where not named.
@@ -115,7 +111,7 @@ class Plan:
         if not self.methods:
             raise InputError(f"methods: got none, allowed are {', '.join(methods_known())}")
         for method in self.methods:
-            check_choice("methods", method, methods_known())
+            check_method("methods", method)
         for method, scope in self.scopes:
             check_choice("scopes", method, methods_known())
             check_choice("scopes", scope, SCOPES)
@@ -135,6 +131,9 @@ class Plan:
                     f"build: the network of width {width} has no more weights than that of width {self.base_width}; "
                     "its number of weights must grow with width"
                 )
+        for method in self.methods:
+            if self.widths and all(isinstance(self.widened(method, width), str) for width in self.widths):
+                raise InputError(f"methods: got {method!r}, but {self.widened(method, self.widths[0])}")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -154,18 +153,48 @@ class Plan:
     def runs(self, data: str) -> list[Run]:
         """Every network to train on the data of this fingerprint, the baseline's first."""
         kinds = [(DENSE, self.base_width)]
-        kinds += [(m, w) for m in dict.fromkeys(self.methods) for w in self.widths]
+        kinds += [
+            (m, w) for m in dict.fromkeys(self.methods) for w in self.widths if not isinstance(self.widened(m, w), str)
+        ]
         return [self._run(data, m, w, seed) for m, w in kinds for seed in range(self.seeds)]
 
+    def widened(self, method: str, width: int) -> widening.Plan | str | None:
+        """How a method spends the budget at a width; why it cannot; ``None`` if it is not a way of widening."""
+        if (method, width) not in self._widened:
+            chosen = widening_of(method) if width != self.base_width else None
+            self._widened[method, width] = None if chosen is None else self._planned(width, chosen)
+        return self._widened[method, width]
+
+    @cached_property
+    def _widened(self) -> dict[tuple[str, int], widening.Plan | str | None]:
+        return {}
+
+    def _planned(self, width: int, chosen: dict[str, Any]) -> widening.Plan | str:
+        try:
+            factor = width / self.base_width
+            return widening.plan(self.architecture.build, self.base_width, factor, budget=self.budget, **chosen)
+        except InputError as error:
+            return str(error)
+
+    def left_out(self) -> tuple[str, ...]:
+        """The networks that cannot be made, and why."""
+        pairs = [(m, w, self.widened(m, w)) for m in dict.fromkeys(self.methods) for w in self.widths]
+        return tuple(f"{m} at width {w} is left out: {why}" for m, w, why in pairs if isinstance(why, str))
+
+    def within(self, run: Run) -> bool:
+        """Whether a run keeps to the budget, as closely as whole units allow."""
+        return run.method != DENSE or run.width == self.base_width
+
     def _run(self, data: str, method: str, width: int, seed: int) -> Run:
-        scored = method not in (DENSE, SPARSE)
+        widened = self.widened(method, width)
+        spent = weights_at(self.architecture.build, width) if method == DENSE else self.budget
         return Run(
             data=data,
             architecture=self.architecture.name,
             method=method,
-            scope=dict(self.scopes).get(method, "global") if scored else "",
+            scope=dict(self.scopes).get(method, "global") if is_scored(method) else "",
             width=width,
-            weights=weights_at(self.architecture.build, width) if method == DENSE else self.budget,
+            weights=widened.weights if isinstance(widened, widening.Plan) else spent,
             seed=seed,
             train=self.train,
             dtype=self.dtype,

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from widthwise.comparison.foretell import formula_distance
-from widthwise.comparison.plan import DENSE, SPARSE, Plan, Run
+from widthwise.comparison.plan import Plan, Run
 from widthwise.comparison.result import Row
+from widthwise.comparison.ways import is_drawn
 from widthwise.widening import weights_at
 
 __all__ = ["rows_of"]
@@ -35,7 +36,6 @@ def _row(plan: Plan, seeds: Sequence[tuple[Run, Result]], features: int) -> Row:
     run = seeds[0][0]
     layers = tuple(statistics.fmean(values) for values in zip(*(r["layers"] for _, r in seeds), strict=True))
     measured = [r["measured"] for _, r in seeds if r["measured"] is not None]
-    foretold = run.method in (DENSE, SPARSE)
     factor = dict(zip(plan.widths, plan.factors, strict=True)).get(run.width, 1.0)
     return Row(
         method=run.method,
@@ -44,10 +44,10 @@ def _row(plan: Plan, seeds: Sequence[tuple[Run, Result]], features: int) -> Row:
         weights=run.weights,
         connectivity=run.weights / weights_at(plan.architecture.build, run.width),
         layer_connectivity=layers,
-        within_budget=run.weights == plan.budget,
+        within_budget=plan.within(run),
         test=tuple(_value(r["test"]) for _, r in seeds),
         validation=tuple(_value(r["validation"]) for _, r in seeds),
-        predicted=formula_distance(plan.architecture, features, run.width, layers) if foretold else None,
+        predicted=formula_distance(plan.architecture, features, run.width, layers) if is_drawn(run.method) else None,
         measured=statistics.fmean(measured) if measured else None,
         curve=_mean_curve([r["curve"] for _, r in seeds]),
         notes=tuple(dict.fromkeys(note for _, r in seeds for note in r["notes"])),

@@ -23,6 +23,7 @@ from widthwise.comparison.group import Workplace
 from widthwise.comparison.plan import Architecture, Plan, base_width_for
 from widthwise.comparison.result import Comparison
 from widthwise.comparison.rows import rows_of
+from widthwise.comparison.ways import last_layer
 from widthwise.comparison.winner import load_winner
 from widthwise.data import Splits
 from widthwise.environment import machine
@@ -49,6 +50,7 @@ def compare(
     depth: int = 1,
     activation: str = "relu",
     scopes: Mapping[str, str] | None = None,
+    last_layer_connectivity: Sequence[float] = (),
     target: str | None = None,
     standardize: str | None = None,
     validation: float = 0.2,
@@ -73,7 +75,8 @@ def compare(
         budget: number of weights; some width must meet it exactly. By default that of ``base_width`` 3.
         base_width: width of the dense baseline, instead of a budget.
         factors: widening factors.
-        methods: ``"dense"``, ``"sparse"``, and names of pruning scores.
+        methods: ``"dense"``, ``"sparse"``, ``"linear_bottleneck"``, ``"nonlinear_bottleneck"``, and names of pruning
+            scores. A width at which a method would leave a unit less than one weight is left out; the findings say so.
         seeds: networks of each kind.
         train: epochs, batch size, learning rate.
         depth: hidden layers of the perceptron.
@@ -81,6 +84,8 @@ def compare(
         scopes: how a score's weights are shared out among layers (``"global"``, ``"uniform"``, ``"erk"``,
             ``"balanced"``); magnitude is balanced unless said otherwise, since its global scores would compare
             the layers' initial scales, every other score global.
+        last_layer_connectivity: for each value a family of sparse networks that keep so much of the last layer, the
+            rest of the weights balanced over the others; widths that it does not allow are left out.
         target: the target column of a table.
         standardize: ``"global"``, ``"pixel"`` or ``"none"``; by default ``"global"``, or ``"none"`` for your own
             module.
@@ -112,7 +117,7 @@ def compare(
         architecture=architecture,
         base_width=base_width_for(architecture, budget, base_width),
         factors=tuple(factors),
-        methods=tuple(methods),
+        methods=(*methods, *map(last_layer, last_layer_connectivity)),
         seeds=seeds,
         train=train or TrainConfig(),
         scopes=tuple(sorted({"magnitude": "balanced", **(scopes or {})}.items())),
@@ -188,7 +193,7 @@ def _concluded(
     )
     model = load_winner(found.best, plan, results, splits, place)
     save(model, place.folder / "model.safetensors", about={"data": splits.name, "classes": list(splits.classes)})
-    return replace(found, findings=findings(found), model=model)
+    return replace(found, findings=(*findings(found), *plan.left_out()), model=model)
 
 
 def _settings(plan: Plan, splits: Splits) -> dict[str, object]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +20,7 @@ from widthwise.data import Splits
 from widthwise.errors import DataError
 from widthwise.masks import Mask
 from widthwise.models import recipe_of
-from widthwise.models.registry import Recipe, build
+from widthwise.models.registry import Recipe, build, builder
 
 __all__ = ["load_winner"]
 
@@ -41,10 +42,11 @@ def load_winner(
     ]
     mine.sort(key=lambda pair: pair[0], reverse=True)
     run, state = _kept([run for _, run in mine], place)
-    model = make(run, plan.architecture.build, splits.train).model
+    model = make(run, plan, splits.train).model
     model.load_state_dict(state)
     recipe = recipe_of(model)
-    return model.eval() if recipe is None else _taking_raw_inputs(model, recipe, splits).eval()
+    standardizing = None if recipe is None else _standardizing(recipe)
+    return model.eval() if standardizing is None else _taking_raw_inputs(model, standardizing, splits).eval()
 
 
 def _kind(run: Run) -> tuple[str, int]:
@@ -66,9 +68,9 @@ def _kept(runs: Sequence[Run], place: Workplace) -> tuple[Run, dict[str, Tensor]
     )
 
 
-def _taking_raw_inputs(model: nn.Module, recipe: Recipe, splits: Splits) -> nn.Module:
+def _taking_raw_inputs(model: nn.Module, standardizing: Recipe, splits: Splits) -> nn.Module:
     """Fold the standardisation of inputs into a first layer, and that of targets into the last one."""
-    whole = build(Recipe(recipe.name, {**recipe.arguments, "standardize": True}))
+    whole = build(standardizing)
     whole.to(next(model.parameters()).dtype)
     with torch.no_grad():
         whole.load_state_dict(model.state_dict(), strict=False)
@@ -82,3 +84,14 @@ def _taking_raw_inputs(model: nn.Module, recipe: Recipe, splits: Splits) -> nn.M
     if mask is not None:
         mask.apply(whole)
     return whole
+
+
+def _standardizing(recipe: Recipe) -> Recipe | None:
+    """The recipe with a first layer that standardises, if its network can have one; inside that of bottlenecks."""
+    network, arguments = recipe.arguments.get("network"), recipe.arguments.get("arguments")
+    if isinstance(network, str) and isinstance(arguments, Mapping):
+        inner = _standardizing(Recipe(network, arguments))
+        return None if inner is None else Recipe(recipe.name, {**recipe.arguments, "arguments": inner.arguments})
+    if "standardize" not in inspect.signature(builder(recipe.name)).parameters:
+        return None
+    return Recipe(recipe.name, {**recipe.arguments, "standardize": True})

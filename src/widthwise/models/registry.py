@@ -11,7 +11,7 @@ from torch import nn
 
 from widthwise.errors import check_choice
 
-__all__ = ["Recipe", "build", "builder", "builtin", "forget", "names", "recipe_of"]
+__all__ = ["Recipe", "build", "builder", "builtin", "forget", "names", "recipe_of", "remember"]
 
 P = ParamSpec("P")
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
@@ -32,14 +32,17 @@ class Recipe:
 
 
 def builtin(function: Callable[P, nn.Module]) -> Callable[P, nn.Module]:
-    """Register a function that builds a model from keyword arguments that are JSON values."""
+    """Register a function that builds a model from keyword arguments that are JSON values.
+
+    One whose name begins with an underscore is for files only: :func:`names` leaves it out.
+    """
 
     @functools.wraps(function)
     def remembering(*args: P.args, **kwargs: P.kwargs) -> nn.Module:
         model = function(*args, **kwargs)
         names_of_args = function.__code__.co_varnames[: len(args)]
         recipe = Recipe(function.__name__, {**dict(zip(names_of_args, args, strict=True)), **kwargs})
-        object.__setattr__(model, _ATTRIBUTE, recipe)
+        remember(model, recipe)
         return model
 
     _BUILDERS[function.__name__] = remembering
@@ -48,7 +51,7 @@ def builtin(function: Callable[P, nn.Module]) -> Callable[P, nn.Module]:
 
 def names() -> tuple[str, ...]:
     """Names of the built-in models."""
-    return tuple(sorted(_BUILDERS))
+    return tuple(sorted(name for name in _BUILDERS if not name.startswith("_")))
 
 
 def builder(name: str) -> Callable[..., nn.Module]:
@@ -57,7 +60,7 @@ def builder(name: str) -> Callable[..., nn.Module]:
     Raises:
         InputError: if the name is unknown; the message lists the known ones.
     """
-    return _BUILDERS[check_choice("model", name, _BUILDERS)]
+    return _BUILDERS[name if name in _BUILDERS else check_choice("model", name, names())]
 
 
 def build(recipe: Recipe) -> nn.Module:
@@ -73,6 +76,11 @@ def recipe_of(model: nn.Module) -> Recipe | None:
     """The recipe of a built-in model, ``None`` for any other module."""
     recipe = getattr(model, _ATTRIBUTE, None)
     return recipe if isinstance(recipe, Recipe) else None
+
+
+def remember(model: nn.Module, recipe: Recipe) -> None:
+    """Give a model the recipe that rebuilds it."""
+    object.__setattr__(model, _ATTRIBUTE, recipe)
 
 
 def forget(model: nn.Module) -> None:

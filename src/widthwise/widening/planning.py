@@ -33,15 +33,20 @@ class _TooWideError(Exception):
 
 @dataclass(frozen=True)
 class _Narrow:
-    """What every method starts from: the network to widen, and one twice as wide, which shows what grows."""
+    """What every method starts from: the network to widen, one twice as wide to show what grows, and the budget."""
 
     width: int
     model: nn.Module
     twice: nn.Module
+    given: int | None
+
+    @property
+    def weights(self) -> int:
+        return sum(w.numel() for w in prunable(self.model).values())
 
     @property
     def budget(self) -> int:
-        return sum(w.numel() for w in prunable(self.model).values())
+        return self.weights if self.given is None else self.given
 
 
 def plan(
@@ -53,6 +58,7 @@ def plan(
     granularity: str = "weight",
     distribution: Distribution = "balanced",
     whole: Collection[str] = (),
+    budget: int | None = None,
 ) -> Plan:
     """How :func:`widthwise.widen` would spend the weights; no network is trained or given memory.
 
@@ -67,10 +73,12 @@ def plan(
     check_choice("method", method, METHODS)
     check_integer("base_width", base_width, 1)
     check_number("factor", factor, 1)
-    narrow = _Narrow(base_width, skeleton(build, base_width), skeleton(build, 2 * base_width))
-    if (doubled := weights_at(build, 2 * base_width)) <= narrow.budget:
+    if budget is not None:
+        check_integer("budget", budget, 1)
+    narrow = _Narrow(base_width, skeleton(build, base_width), skeleton(build, 2 * base_width), budget)
+    if (doubled := weights_at(build, 2 * base_width)) <= narrow.weights:
         raise InputError(
-            f"build: the network has {narrow.budget} weights at width {base_width} and {doubled} at width "
+            f"build: the network has {narrow.weights} weights at width {base_width} and {doubled} at width "
             f"{2 * base_width}; its number of weights must grow with width"
         )
     _check_meant(method, granularity, distribution, whole)
@@ -92,10 +100,8 @@ def plan(
         return at(width)
     except _TooWideError as error:
         most = _widest(at, base_width, width)
-        raise InputError(
-            f"factor: got {factor:g}, allowed with {method} is at most {most / base_width:.4g} (width {most}): at "
-            f"width {width} {error}"
-        ) from None
+        allowed = "" if most is None else f", allowed is at most {most / base_width:.4g} (width {most})"
+        raise InputError(f"factor: got {factor:g} with {method}{allowed}: at width {width} {error}") from None
 
 
 def _check_meant(method: str, granularity: str, distribution: Distribution, whole: Collection[str]) -> None:
@@ -111,6 +117,7 @@ def _check_meant(method: str, granularity: str, distribution: Distribution, whol
 
 def _sparse(narrow: _Narrow, width: int, wide: nn.Module, granularity: str, distribution: Distribution) -> Plan:
     shapes, budget = shapes_of(wide), narrow.budget
+    check_integer("budget", budget, 1, sum(w.numel() for w in prunable(wide).values()))
     if budget < len(shapes):
         raise _TooWideError(f"there are {len(shapes)} layers to share {budget} weights")
     counts = counts_of(shapes, budget, distribution, granularity)
@@ -130,7 +137,8 @@ def _linear(narrow: _Narrow, width: int, wide: nn.Module, whole: Collection[str]
     whole = {*whole, *constant_outputs(narrow.model, narrow.twice)}
     inner, before = (linear.inner_of(narrow.model, model, whole) for model in (wide, narrow.model))
     split = sum(one.reference * one.cost - prunable(narrow.model)[name].numel() for name, one in before.items())
-    return _bottleneck("linear_bottleneck", narrow, width, wide, narrow.budget + split, inner)
+    budget = narrow.budget + (split if narrow.given is None else 0)
+    return _bottleneck("linear_bottleneck", narrow, width, wide, budget, inner)
 
 
 def _nonlinear(narrow: _Narrow, width: int, wide: nn.Module) -> Plan:
@@ -158,6 +166,7 @@ def _bottleneck(
         raise _TooWideError(
             f"layers left whole need {whole} weights and one inner unit in each of the others {least}, of {budget}"
         )
+    check_integer("budget", budget, 1, whole + sum(one.cost * one.most for one in inner.values()))
     sizes = solve(inner, budget - whole)
     for name, one in inner.items():
         for layer, spent in one.spends.items():
@@ -166,16 +175,17 @@ def _bottleneck(
     return Plan(method, narrow.width, width, budget, layers, sizes, max(one.cost for one in inner.values()), pairs)
 
 
-def _widest(at: Callable[[int], Plan], low: int, high: int) -> int:
-    """The largest width that a method allows, between one that it does and one that it does not.
+def _widest(at: Callable[[int], Plan], low: int, high: int) -> int | None:
+    """The largest width that a method allows, below one that it does not; ``None`` if it allows none.
 
     A factory that takes only multiples of something, such as its attention heads, is asked for common multiples.
     """
     for step in (1, math.gcd(low, high)):
         widths = range(low, high, step)
         with suppress(InputError, RuntimeError):
-            return widths[bisect.bisect_left(widths, True, key=partial(_fails, at)) - 1]
-    return low
+            allowed = bisect.bisect_left(widths, True, key=partial(_fails, at))
+            return widths[allowed - 1] if allowed else None
+    return None
 
 
 def _fails(at: Callable[[int], Plan], width: int) -> bool:

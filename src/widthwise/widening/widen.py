@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from widthwise.masks import Mask
-from widthwise.models.registry import forget
+from widthwise.models.registry import Recipe, builder, builtin, forget, recipe_of, remember
 from widthwise.widening.counting import Factory
 from widthwise.widening.distribution import Distribution
 from widthwise.widening.linear import factorise
 from widthwise.widening.nonlinear import shrink
-from widthwise.widening.plan import Plan
+from widthwise.widening.pairs import Pair, pairs
 from widthwise.widening.planning import plan
 from widthwise.widening.sparse import sparsify_randomly
 
-__all__ = ["widen"]
+__all__ = ["narrowed", "widen"]
 
 
 def widen(
@@ -29,6 +30,7 @@ def widen(
     granularity: str = "weight",
     distribution: Distribution = "balanced",
     whole: Collection[str] = (),
+    budget: int | None = None,
     seed: int = 0,
 ) -> tuple[nn.Module, Mask | None]:
     """Build the network of ``round(factor * base_width)`` that has as many weights as the one of ``base_width``.
@@ -54,6 +56,7 @@ def widen(
             first), ``"uniform"``, ``"erk"``, or a function from the layers' shapes and the number of weights to how
             many each keeps.
         whole: for the linear bottleneck, names of layers to leave as they are.
+        budget: another number of weights to keep.
         seed: draws the initialization and the mask.
 
     Returns:
@@ -72,20 +75,48 @@ def widen(
         >>> model.hidden1.out_features, mask.kept
         (12, 222)
     """
-    found = plan(build, base_width, factor, method, granularity=granularity, distribution=distribution, whole=whole)
+    found = plan(
+        build,
+        base_width,
+        factor,
+        method,
+        granularity=granularity,
+        distribution=distribution,
+        whole=whole,
+        budget=budget,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(found.width)
-        if method != "sparse":
-            return _narrowed(model, found), None
-    return model, sparsify_randomly(model, found.budget, granularity=granularity, distribution=distribution, seed=seed)
+        if method == "sparse":
+            return model, sparsify_randomly(
+                model, found.budget, granularity=granularity, distribution=distribution, seed=seed
+            )
+        return narrowed(model, found.inner, found.pairs), None
 
 
-def _narrowed(model: nn.Module, found: Plan) -> nn.Module:
-    """Put the bottlenecks of a plan into a wide network, in place."""
-    if found.pairs:
-        shrink(model, found.pairs, found.inner)
+def narrowed(model: nn.Module, inner: Mapping[str, int], chosen: Sequence[Pair] = ()) -> nn.Module:
+    """Put bottlenecks into a wide network, in place; of a built-in network a file can rebuild the result.
+
+    Args:
+        model: the wide network.
+        inner: the size of each bottleneck, by the name of the weight that is split or that makes its units.
+        chosen: for non-linear ones, the pairs of layers.
+    """
+    recipe = recipe_of(model)
+    if chosen:
+        shrink(model, chosen, inner)
     else:
-        factorise(model, found.inner)
+        factorise(model, inner)
     forget(model)
+    if recipe is not None:
+        given = {"network": recipe.name, "arguments": dict(recipe.arguments)}
+        remember(model, Recipe("_bottlenecks", {**given, "inner": dict(inner), "nonlinear": bool(chosen)}))
     return model
+
+
+@builtin
+def _bottlenecks(network: str, arguments: dict[str, Any], inner: dict[str, int], nonlinear: bool) -> nn.Module:
+    """A built-in network with bottlenecks, as a file describes it."""
+    model = builder(network)(**arguments)
+    return narrowed(model, inner, [p for p in pairs(model) if f"{p.first}.weight" in inner] if nonlinear else ())

@@ -191,7 +191,7 @@ def runs_of(scale: str, data: Any, seed: int, seeds: int | None, **training: Any
 @functools.lru_cache(maxsize=1)
 def _runs(scale: str, data: str | None, seed: int, seeds: int) -> Runs:
     splits = load(scale, data, "cifar10")
-    sizes = ((128, 3000, 10**9), (128, 1500, 10**9))
+    sizes = ((128, 2560, 10**9), (128, 1500, 10**9))
     train, test = (
         thin(part, at(scale, *size), 0) for part, size in zip((splits.train, splits.test), sizes, strict=True)
     )
@@ -203,9 +203,9 @@ def _runs(scale: str, data: str | None, seed: int, seeds: int) -> Runs:
         classes=splits.n_outputs,
         examples=len(train[0]),
         tested=len(test[0]),
-        epochs=at(scale, 1, 10, 300),
+        epochs=at(scale, 1, 8, 300),
         batch=at(scale, 64, 128, 128),
-        milestones=at(scale, (1,), (6, 9), (50, 120, 200)),
+        milestones=at(scale, (1,), (5, 7), (50, 120, 200)),
         shift=at(scale, 0, 0, 4),
     )
     return Runs(setup, train, test, range(seed, seed + seeds))
