@@ -126,6 +126,7 @@ def _draw(rows: list[Row], name: str) -> Figure:
         if how in printed:
             panel.plot([ALL_ROWS[of]], [printed[how][1]], "D", mfc="none", color=colour)
     panel.set_xscale("log")
+    panel.minorticks_off()
     panel.set_xlabel("rows (hollow: the paper, all rows)")
     panel.legend(frameon=False, fontsize=7)
     return figure
