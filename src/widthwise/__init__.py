@@ -26,6 +26,7 @@ from widthwise.width import best_width
 
 if TYPE_CHECKING:
     from widthwise import flow, linearized, nodes, report, sparse, sweep, training
+    from widthwise.estimators import WideSparseClassifier, WideSparseRegressor
     from widthwise.flow import NodeScaledRegressor
     from widthwise.infinite.estimators import InfiniteWidthClassifier, InfiniteWidthRegressor
     from widthwise.linearized import LinearizedDifferenceRegressor, linearize
@@ -44,6 +45,8 @@ __all__ = [
     "Mask",
     "NodeScaledRegressor",
     "TrainConfig",
+    "WideSparseClassifier",
+    "WideSparseRegressor",
     "__version__",
     "activations",
     "best_width",
@@ -88,6 +91,8 @@ _LAZY_NAMES = {  # what comes from them
     "InfiniteWidthRegressor": "infinite.estimators",
     "LinearizedDifferenceRegressor": "linearized",
     "NodeScaledRegressor": "flow",
+    "WideSparseClassifier": "estimators",
+    "WideSparseRegressor": "estimators",
     "densify": "sparse",
     "linearize": "linearized",
     "sparsify": "sparse",

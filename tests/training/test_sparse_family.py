@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from widthwise._tensorfile import write_tensors
 from widthwise.errors import DataError, InputError
 from widthwise.training import Progress, TrainConfig
 from widthwise.training.loop import order_of
-from widthwise.training.sparse_family import SparseFamily
+from widthwise.training.sparse_family import Rule, SparseFamily
 from widthwise.training.sparse_loop import evaluate_sparse, load_progress, save_progress, train_sparse
 
 INPUTS, OUTPUTS = 11, 4
@@ -88,6 +89,38 @@ def test_equals_one_masked_network_at_a_time(task: str, depth: int, more: dict[s
         assert gap(family.model(i), train_masked(model, masks, data, config, float(rates[i]))) < 1e-10
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_adam_and_weights_of_examples_equal_one_masked_network_at_a_time(task: str) -> None:
+    models, pruned = make_nets(1)
+    x, y = make_data(task, 12 * 30)
+    weights = torch.rand(12, 30, dtype=torch.float64)
+    family, rule = SparseFamily(models, pruned), Rule(0.9, 0.01, 0.999)
+    moments = family.theta.new_zeros(2, len(family.theta))
+    examples = family.prepared(x).view(12, 30, -1)
+    for done in (0, 6):  # two calls, the second goes on with the step count
+        part = slice(done, done + 6)
+        family.descend(
+            examples[part], y.view(12, 30, *y.shape[1:])[part], torch.full((4,), 0.01), rule,
+            moments=moments, done=done, weights=weights[part],
+        )  # fmt: skip
+    for i, (model, masks) in enumerate(zip(models, pruned, strict=True)):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=float(torch.tensor(0.01)), weight_decay=0.01)
+        for step in range(12):
+            rows = slice(30 * step, 30 * step + 30)
+            optimizer.zero_grad()
+            if task == "classification":
+                losses = functional.cross_entropy(model(x[rows]), y[rows], reduction="none")
+            else:
+                losses = (model(x[rows]) - y[rows]).square().mean(1)
+            (losses * weights[step]).mean().backward()
+            for name, mask in masks.items():
+                gradient = model.get_parameter(name).grad
+                assert gradient is not None
+                gradient[mask] = 0
+            optimizer.step()
+        assert gap(family.model(i), model) < 1e-10
+
+
 def test_single_precision_is_near_double() -> None:
     models, pruned = make_nets(1)
     x, y = make_data("classification", 200)
@@ -111,6 +144,16 @@ def test_gradients_where_the_softmax_is_extreme(dtype: torch.dtype) -> None:
     for i, model in enumerate(expected):
         scale = max(float(p.detach().abs().max()) for p in model.parameters())
         assert gap(family.model(i), model) < 30 * torch.finfo(dtype).eps * scale
+
+
+def test_pickled_and_unpickled_it_goes_on_alike() -> None:
+    models, pruned = make_nets(1)
+    data = make_data("classification", 60)
+    family = SparseFamily(models, pruned)
+    other = pickle.loads(pickle.dumps(family))
+    for each in (family, other):
+        train_sparse(each, data, TrainConfig(epochs=1, batch_size=20), seed=0)
+    assert torch.equal(family.theta, other.theta)
 
 
 def test_outputs_are_those_of_the_modules() -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from widthwise.errors import InputError, check_integer
+from widthwise._tables import Targets, standard
+from widthwise.errors import check_integer
 from widthwise.flow.checks import DegenerateWarning
 from widthwise.flow.training import train
 from widthwise.models.node_scaled import Shallow
@@ -79,13 +79,8 @@ class NodeScaledRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # t
         check_integer("steps", self.steps, 1)
         checked: Any = validate_data(self, X, y, dtype=_DTYPES, multi_output=True, y_numeric=True)
         x, values = checked[0], np.asarray(checked[1], checked[0].dtype)
-        self._flat = values.ndim == 1
-        columns = values.reshape(len(values), -1)
-        self._inputs, self._targets = _standard("X", x), _standard("y", columns)
-        inputs = self._tensor(x)
-        targets = torch.from_numpy(self._targets.transform(columns))
-        constant = (self._targets.scale_ == 1) & (self._targets.var_ < 0.5)  # as the scaler takes it
-        self._targets.scale_[constant] = 0.0  # so that it is predicted as it is
+        self._inputs, self._targets = standard("X", x), Targets(values)
+        inputs, targets = self._tensor(x), torch.from_numpy(self._targets.columns(values))
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", DegenerateWarning)
@@ -102,19 +97,9 @@ class NodeScaledRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):  # t
         x: Any = validate_data(self, X, dtype=_DTYPES, reset=False)
         with torch.no_grad():
             outputs = self.model_(self._tensor(x).to(self.model_.weight.dtype)).numpy()
-        found: NDArray[Any] = self._targets.inverse_transform(outputs)
-        return found[:, 0] if self._flat else found
+        return self._targets.back(outputs)
 
     def _tensor(self, x: NDArray[Any]) -> torch.Tensor:
         """Standardised features and a constant one."""
         scaled = self._inputs.transform(x)
         return torch.from_numpy(np.column_stack([scaled, np.ones(len(scaled), scaled.dtype)]))
-
-
-def _standard(name: str, values: NDArray[Any]) -> StandardScaler:
-    """Fitted to columns whose variance can be represented."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaler = StandardScaler().fit(values)
-    if not np.isfinite(scaler.scale_).all():
-        raise InputError(f"{name}: got values up to {np.abs(values).max():.3g}, allowed are such as have a variance")
-    return scaler

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from widthwise._tables import class_codes
 from widthwise.errors import InputError, check_type
 from widthwise.infinite.ensemble import Ensemble
 from widthwise.infinite.network import MLP, Network
@@ -184,10 +184,7 @@ class InfiniteWidthClassifier(ClassifierMixin, _InfiniteWidth):  # type: ignore[
             ValueError: if the data are not numbers, are not finite or do not match.
         """
         checked: Any = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(checked[1])
-        self.classes_ = np.unique(checked[1])
-        if len(self.classes_) < 2:
-            raise InputError("y: got 1 class, allowed are at least 2 classes")
+        self.classes_, _ = class_codes(checked[1])
         codes = LabelBinarizer().fit(self.classes_).transform(checked[1]).astype(np.float64)
         self._fit(checked[0], 2 * codes[:, 0] - 1 if codes.shape[1] == 1 else codes - 1 / codes.shape[1])
         return self

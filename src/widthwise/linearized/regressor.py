@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.func import vjp
 
+from widthwise._tables import Targets, standard
 from widthwise.errors import check_integer, check_number
 from widthwise.kernels.empirical import empirical_ntk
 from widthwise.linearized._frozen import flat_name
@@ -80,11 +80,9 @@ class LinearizedDifferenceRegressor(MultiOutputMixin, RegressorMixin, BaseEstima
         ridge = check_number("ridge", self.ridge, 0)
         checked: Any = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         x, values = checked[0], np.asarray(checked[1], np.float64)
-        self._flat = values.ndim == 1
-        columns = values.reshape(len(values), -1)
-        self._inputs, self._targets = StandardScaler().fit(x), StandardScaler().fit(columns)
+        self._inputs, self._targets = standard("X", x), Targets(values)
         inputs = torch.from_numpy(self._inputs.transform(x))
-        targets = torch.from_numpy(self._targets.transform(columns))
+        targets = torch.from_numpy(self._targets.columns(values))
         model = self._network(inputs.shape[1], targets.shape[1])
         kernel = empirical_ntk(model, inputs, outputs="full").transpose(1, 2).reshape(targets.numel(), -1)
         spectrum, vectors = torch.linalg.eigh(kernel)
@@ -100,8 +98,7 @@ class LinearizedDifferenceRegressor(MultiOutputMixin, RegressorMixin, BaseEstima
         inputs = torch.from_numpy(self._inputs.transform(x))
         with torch.no_grad():
             parts = [self.network_(part).reshape(len(part), -1) for part in torch.split(inputs, _ROWS)]
-        found: NDArray[Any] = self._targets.inverse_transform(torch.cat(parts).numpy())
-        return found[:, 0] if self._flat else found
+        return self._targets.back(torch.cat(parts).numpy())
 
     def _network(self, features: int, outputs: int) -> nn.Module:
         seed = check_random_state(self.random_state).randint(2**31 - 1)

@@ -12,6 +12,8 @@ the units of each hidden layer. Their tables are laid out by
 
 from __future__ import annotations
 
+import math
+
 from numba import njit, types
 
 from widthwise.sparse._vector import (
@@ -54,8 +56,8 @@ def _respond(theta, indices, offsets, starts, ends, unit, sizes, layers, registe
 
 
 @njit
-def _towards_labels(outputs, classes, size, filled, share, labels, slopes, work):
-    """Gradient of the mean cross-entropy: (softmax - 1 at the label) times ``share``; zero past the last example."""
+def _towards_labels(outputs, classes, size, shares, labels, slopes, work):
+    """Gradient of the cross-entropies times their ``shares``: softmax, less 1 at the label."""
     step = lanes_of(outputs)
     top, total = work, shifted(work, size)
     for e in range(size):
@@ -69,21 +71,20 @@ def _towards_labels(outputs, classes, size, filled, share, labels, slopes, work)
             at = k * size + e
             exponentials(shifted(outputs, at), shifted(top, e), shifted(slopes, at), shifted(total, e))
     for e in range(size):
-        total[e] = share / total[e] if e < filled else zero(outputs)
+        total[e] = shares[e] / total[e]
     for k in range(classes):
         for e in range(size):
             slopes[k * size + e] *= total[e]
-    for e in range(min(size, filled)):
-        slopes[labels[e] * size + e] -= share
+    for e in range(size):
+        slopes[labels[e] * size + e] -= shares[e]
 
 
 @njit
-def _towards_values(outputs, count, size, filled, share, targets, slopes):
-    """Gradient of the mean squared error; zero past the last example."""
+def _towards_values(outputs, count, size, shares, targets, slopes):
+    """Gradient of half the squared errors times their ``shares``."""
     for k in range(count):
         for e in range(size):
-            gap = outputs[k * size + e] - targets[k * size + e]
-            slopes[k * size + e] = gap * share if e < filled else zero(outputs)
+            slopes[k * size + e] = (outputs[k * size + e] - targets[k * size + e]) * shares[e]
 
 
 @njit
@@ -92,10 +93,10 @@ def _descend(theta, indices, a):
     down_starts, down_rows, order = _i64(a[6]), _u16(a[7]), _i32(a[8])
     sizes, units, layers, outputs, relu = _i64(a[9]), _i64(a[10]), a[11], a[12], _i64(a[13])
     bounds, groups, registers, size, tiles = _i64(a[14]), a[15], a[16], a[17], a[18]
-    batches, pitch, steps, examples = _i64(a[19]), a[20], a[21], a[22]
+    nets = bounds[groups]
+    batches, pitch, steps, shares = _i64(a[19]), a[20], a[21], alike(theta, a[22])
     labels, targets, classify = _i64(a[23]), alike(theta, a[24]), a[23] != 0
-    velocity, moves, rates, constants = alike(theta, a[25]), a[25] != 0, alike(theta, a[26]), alike(theta, a[27])
-    share, momentum, decay = constants[0], constants[1], constants[2]
+    moments, rates, rule, keeps = alike(theta, a[25]), alike(theta, a[26]), alike(theta, a[27]), a[25] != 0
     most_units, most_weights = a[28], a[29]
     h = shifted(alike(theta, a[30]), claim(_i64(a[32])) * a[31])
     slopes = shifted(h, most_units * size)
@@ -117,13 +118,11 @@ def _descend(theta, indices, a):
                     answer = _respond(
                         theta, indices, offsets, starts, ends, unit, shape, layers, registers, size, x, h, clip
                     )  # fmt: skip
-                    slope, filled = shifted(slopes, (last - unit) * size), examples - tile * size
+                    slope, share = shifted(slopes, (last - unit) * size), shifted(shares, place)
                     if classify:
-                        aims = shifted(labels, place)
-                        _towards_labels(answer, outputs, size, filled, share, aims, slope, work)
+                        _towards_labels(answer, outputs, size, share, shifted(labels, place), slope, work)
                     else:
-                        aims = shifted(targets, place * outputs)
-                        _towards_values(answer, outputs, size, filled, share, aims, slope)
+                        _towards_values(answer, outputs, size, share, shifted(targets, place * outputs), slope)
                     _back(
                         leaving, down_rows, offsets, down_starts, unit, shape, layers, registers, size, h, slopes, clip
                     )  # fmt: skip
@@ -131,20 +130,38 @@ def _descend(theta, indices, a):
                         theta, indices, offsets, starts, ends, unit, shape, layers, registers, size, x, h, slopes,
                         base, tile > 0,
                     )  # fmt: skip
+                rate, constants = rates[net], shifted(rule, step * 6)
                 for row in range(unit, units[net + 1]):
-                    _step(theta, base, velocity, moves, starts[row], ends[row], rates[net], momentum, decay)
+                    if constants[2] > 0:
+                        _adapt(theta, base, moments, starts[units[nets]], starts[row], ends[row], rate, constants)
+                    else:
+                        _step(theta, base, moments, keeps, starts[row], ends[row], rate, constants)
         group = claim(a)
 
 
 @njit
-def _step(theta, change, velocity, moves, first, last, rate, momentum, decay):
-    """Descent as PyTorch defines it."""
+def _step(theta, change, velocity, keeps, first, last, rate, constants):
+    """Descent with momentum and weight decay as PyTorch's SGD defines it."""
+    momentum, decay = constants[0], constants[1]
     for k in range(first, last):
         step = change[k] + decay * theta[k]
-        if moves:
+        if keeps:
             step += momentum * velocity[k]
             velocity[k] = step
         theta[k] -= rate * step
+
+
+@njit
+def _adapt(theta, change, moments, count, first, last, rate, constants):
+    """AdamW as PyTorch defines it; the second moments stand ``count`` after the first."""
+    one, two, nearly = constants[0], constants[2], constants[5]
+    keep, scale = 1 - rate * constants[1], rate / constants[3]
+    for k in range(first, last):
+        slope = change[k]
+        moments[k] = one * moments[k] + (1 - one) * slope
+        moments[count + k] = two * moments[count + k] + (1 - two) * slope * slope
+        spread = math.sqrt(moments[count + k] / constants[4]) + nearly
+        theta[k] = keep * theta[k] - scale * moments[k] / spread
 
 
 @njit

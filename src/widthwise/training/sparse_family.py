@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -22,9 +23,37 @@ from widthwise.sparse._tiles import Tiling, pack, tiling
 from widthwise.sparse._types import is_native, suffix
 from widthwise.training.sparse_layout import Layout, Net, read
 
-__all__ = ["SparseFamily"]
+__all__ = ["SGD", "Rule", "SparseFamily"]
 
 _GROUPS = 8  # a thread; few enough that what a group reads of a batch stays in cache, many enough to share out evenly
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How gradients become steps: :class:`torch.optim.SGD`, or with a second moment :class:`torch.optim.AdamW`.
+
+    Attributes:
+        momentum: share of the last step in the next, or of the first moment that is kept.
+        weight_decay: as in either optimizer.
+        second: share of the second moment that is kept; 0 for none.
+    """
+
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    second: float = 0.0
+
+    @property
+    def remembers(self) -> bool:
+        """Whether steps depend on those before."""
+        return self.momentum > 0 or self.second > 0
+
+    def constants(self, step: int) -> list[float]:
+        """What the kernel needs at a step, counted from 1."""
+        corrections = [1 - self.momentum**step, 1 - self.second**step]
+        return [self.momentum, self.weight_decay, self.second, *corrections, 1e-8]
+
+
+SGD = Rule()
 
 
 class SparseFamily:
@@ -59,6 +88,10 @@ class SparseFamily:
     def __len__(self) -> int:
         return len(self._nets)
 
+    def load(self, theta: Tensor) -> None:
+        """Take over weights as :attr:`theta` has them."""
+        self.theta.copy_(theta)
+
     def prepared(self, x: Tensor) -> Tensor:
         """Examples ``(..., inputs)`` as the other methods read them: in the networks' type, a one after the last."""
         flat = x.reshape(-1, self.inputs)
@@ -73,37 +106,46 @@ class SparseFamily:
         x: Tensor,
         y: Tensor,
         rates: Tensor,
+        rule: Rule = SGD,
         *,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
-        velocity: Tensor | None = None,
+        moments: Tensor | None = None,
+        done: int = 0,
+        weights: Tensor | None = None,
     ) -> None:
-        """Some steps of stochastic gradient descent on the mean cross-entropy, or for float targets the squared error.
+        """Some steps of stochastic descent on the mean cross-entropy, or for float targets the mean squared error.
 
         Args:
             x: prepared examples of each step, ``(steps, batch, inputs + 1)``.
             y: class indices ``(steps, batch)``, or values ``(steps, batch, outputs)``.
             rates: learning rate of each network, ``(nets,)``.
-            momentum: as in :class:`torch.optim.SGD`.
-            weight_decay: likewise.
-            velocity: the momentum's buffer, like ``theta``, zero at first; needed for momentum only.
+            rule: how gradients become steps.
+            moments: what the rule remembers, zeros at first: one line as ``theta``, two with a second moment, none for
+                plain descent.
+            done: number of steps already done.
+            weights: of the examples, ``(steps, batch)``, 1 by default; the mean is not divided by their sum.
         """
-        steps, batch = x.shape[:2]
-        tiles, at, theta = tiling(batch, x.dtype), self._at, self.theta
+        (steps, batch), theta, at = x.shape[:2], self.theta, self._at
+        tiles, shares = (
+            tiling(batch, x.dtype),
+            theta.new_ones(steps, batch) if weights is None else weights.to(theta.dtype),
+        )
         packed = [pack(part, tiles) for part in x]
         labels, values = _targets(y, tiles)
-        share = 1 / batch if values is None else 2 / (batch * self.outputs)
+        shares = functional.pad(
+            shares * (1 / batch if values is None else 2 / (batch * self.outputs)), (0, tiles.examples - batch)
+        )
         team = threads(steps * batch * len(theta))
         bounds = _shared_out(at.bounds, 1 if team == 1 else _GROUPS * team)
-        units, weights = self._most()
-        each = 2 * (units * tiles.size + weights + tiles.size)
+        units, most = self._most()
+        each = 2 * (units * tiles.size + most + tiles.size)
         run(
             f"descend_{suffix(theta.dtype)}", team, theta, at.columns, _offsets(self._widest(), tiles.size), at.starts,
             at.ends, at.down_starts, at.down_rows, at.down_order, at.sizes, at.units, self.layers, self.outputs,
             self._relu, bounds, len(bounds) - 1, tiles.registers, tiles.size, tiles.count,
-            torch.tensor([part.data_ptr() for part in packed]), x.shape[2] * tiles.size, steps, batch, labels, values,
-            velocity if momentum else None, rates.to(theta.dtype), theta.new_tensor([share, momentum, weight_decay]),
-            units, weights, theta.new_empty(team * each), each, torch.zeros(1, dtype=torch.int64),
+            torch.tensor([part.data_ptr() for part in packed]), x.shape[2] * tiles.size, steps, shares.contiguous(),
+            labels, values, moments if rule.remembers else None, rates.to(theta.dtype),
+            theta.new_tensor([rule.constants(done + step + 1) for step in range(steps)]), units, most,
+            theta.new_empty(team * each), each, torch.zeros(1, dtype=torch.int64),
         )  # fmt: skip
 
     def model(self, index: int) -> nn.Module:

@@ -120,10 +120,10 @@ class Layout:
         return cls(
             tuple(tuple(line.places for line in lines[i : i + depth]) for i in range(0, len(lines), depth)),
             torch.from_numpy(first[::depth].copy()),
-            torch.from_numpy(np.concatenate([line.columns for line in lines]).astype(np.uint16)),
+            _narrow([line.columns for line in lines]),
             torch.from_numpy(starts),
             torch.from_numpy(starts[1:] - np.concatenate([line.resting for line in lines])),
-            torch.from_numpy(np.concatenate([down[0] for down in downs]).astype(np.uint16)),
+            _narrow([down[0] for down in downs]),
             torch.from_numpy(_cumulated(np.concatenate([down[1] for down in downs]))),
             torch.from_numpy(np.concatenate([down[2] for down in downs]).astype(np.int32)),
             torch.from_numpy(sizes),
@@ -166,6 +166,11 @@ def _down(height: int, above: _Lines | None, first: int) -> tuple[Array, Array, 
     is_weight = above.columns < height
     order = np.flatnonzero(is_weight)[np.argsort(above.columns[is_weight], kind="stable")]
     return above.rows[order], np.bincount(above.columns[order], minlength=height), first + order
+
+
+def _narrow(parts: Sequence[Array]) -> Tensor:
+    """As 16 bits without a sign, in a tensor of 16 bits with one, since others cannot be pickled."""
+    return torch.from_numpy(np.concatenate(parts).astype(np.uint16).view(np.int16))
 
 
 def _cumulated(counts: Array) -> Array:

@@ -13,9 +13,9 @@ from widthwise.errors import DataError, InputError, check_finite
 from widthwise.training.config import TrainConfig
 from widthwise.training.loop import Progress, order_of
 from widthwise.training.objective import objective_for
-from widthwise.training.sparse_family import SparseFamily
+from widthwise.training.sparse_family import Rule, SparseFamily
 
-__all__ = ["evaluate_sparse", "load_progress", "save_progress", "train_sparse"]
+__all__ = ["calls", "evaluate_sparse", "load_progress", "save_progress", "train_sparse"]
 
 Pair = tuple[Tensor, Tensor]
 _EXAMPLES = 2_000  # a call of the kernel: a team of threads waits for its slowest once a call
@@ -56,19 +56,13 @@ def train_sparse(
     x, y = _checked(family, data)
     rates = torch.full((len(family),), config.lr) if rates is None else rates
     progress = progress or Progress()
-    if config.momentum:
+    rule = Rule(config.momentum, config.weight_decay)
+    if rule.remembers:
         progress.momentum.setdefault("theta", torch.zeros_like(family.theta))
     for epoch in range(progress.epoch, config.epochs):
         factor = config.lr_at(epoch) / config.lr
-        for chosen in _calls(order_of(len(x), seed, epoch), config.batch_size):
-            family.descend(
-                x[chosen],
-                y[chosen],
-                rates * factor,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-                velocity=progress.momentum.get("theta"),
-            )
+        for chosen in calls(order_of(len(x), seed, epoch), config.batch_size):
+            family.descend(x[chosen], y[chosen], rates * factor, rule, moments=progress.momentum.get("theta"))
         progress.epoch = epoch + 1
         if validation is not None and (progress.epoch % record_every == 0 or progress.epoch == config.epochs):
             progress.curve.append((progress.epoch, evaluate_sparse(family, validation).tolist()))
@@ -108,11 +102,12 @@ def load_progress(path: str | os.PathLike[str], family: SparseFamily) -> Progres
     return Progress(header["epoch"], tensors, [(epoch, values) for epoch, values in header["curve"]])
 
 
-def _calls(order: Tensor, batch: int) -> list[Tensor]:
+def calls(order: Tensor, batch: int) -> list[Tensor]:
     """Indices ``(steps, batch)`` of each call of the kernel; a smaller last batch is one of its own."""
     whole = len(order) // batch * batch
-    calls = [part.view(-1, batch) for part in torch.split(order[:whole], max(1, _EXAMPLES // batch) * batch) if whole]
-    return calls if whole == len(order) else [*calls, order[None, whole:]]
+    most = max(1, _EXAMPLES // batch) * batch
+    found = [part.view(-1, batch) for part in torch.split(order[:whole], most) if whole]
+    return found if whole == len(order) else [*found, order[None, whole:]]
 
 
 def _checked(family: SparseFamily, data: Pair) -> Pair:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -19,13 +18,12 @@ from widthwise.errors import InputError
 from widthwise.experiments.common import at, canvas, path_only
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts, tell, unfinished
-from widthwise.masks import Mask
 from widthwise.models import mlp
-from widthwise.pruning.selection import random_masks
 from widthwise.report.style import LIGHT
 from widthwise.training import Progress, TrainConfig
 from widthwise.training.sparse_family import SparseFamily
 from widthwise.training.sparse_loop import load_progress, save_progress, train_sparse
+from widthwise.widening import sparsify_randomly
 
 __all__ = ["Shape", "fig5", "shapes", "sparse_nets"]
 
@@ -103,12 +101,8 @@ def sparse_nets(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = mlp(inputs, outputs, width=shape.width, activation=activation)
-        weights = {name: p for name, p in model.named_parameters() if p.dim() > 1}
-        counts = dict(zip(weights, (shape.first, shape.last), strict=True))
-        mask = Mask(random_masks({name: tuple(w.shape) for name, w in weights.items()}, counts, seed=seed))
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.mul_(mask[name] * math.sqrt(weight.numel() / counts[name]))
+        counts = {"hidden1.weight": shape.first, "output.weight": shape.last}
+        mask = sparsify_randomly(model, shape.first + shape.last, distribution=lambda *_, c=counts: c, seed=seed)
         models.append(model)
         pruned.append({name: ~alive for name, alive in mask.items()})
     return models, pruned
