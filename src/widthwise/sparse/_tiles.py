@@ -17,7 +17,7 @@ from widthwise.sparse._processor import REGISTERS
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
 
-__all__ = ["Tiling", "is_batch_last", "pack", "plain", "tiling"]
+__all__ = ["Tiling", "is_batch_last", "pack", "plain", "tiling", "turned"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,14 @@ def pack(x: Tensor, tiles: Tiling, gate: Tensor | None = None) -> tuple[Tensor, 
 
 def plain(x: Tensor) -> Tensor:
     """A contiguous copy of a batch-last ``x`` of shape ``(B, features)``."""
+    return turned(x.t()).t()
+
+
+def turned(x: Tensor) -> Tensor:
+    """A batch-last copy of ``x`` of shape ``(B, features)``, whose features are neighbours in memory."""
     batch, features = x.shape
-    result = x.new_empty((batch, features))
+    result = x.new_empty((features, batch))
     team = threads(8 * x.numel())
-    run(f"turn_{suffix(x.dtype)}", team, x, x.stride(1), features, batch, result, features, 4 * team if team > 1 else 1)
-    return result
+    chunks = 4 * team if team > 1 else 1
+    run(f"turn_{suffix(x.dtype)}", team, x, x.stride(0), batch, features, result, batch, chunks)
+    return result.t()

@@ -39,6 +39,8 @@ def sparse_linear(
     Returns:
         Shape (B, rows), *batch last* in memory: strides (1, at least B).
     """
+    if torch.is_grad_enabled() and not x.requires_grad and not is_traced(x):
+        x = _turned(x)
     result: Tensor = _call(x, values, bias, columns, starts, rows, row_starts, order, clip)
     return result
 
@@ -47,6 +49,13 @@ def batch_first(x: Tensor) -> Tensor:
     """A batch-last ``x`` of shape (B, features) made contiguous."""
     result: Tensor = x if x.is_contiguous() else _turn(x)
     return result
+
+
+def _turned(x: Tensor) -> Tensor:
+    """What comes from outside, turned once where both passes would turn it."""
+    if x.shape[0] < 2 or not x.is_contiguous() or not is_native(x.device, x.dtype):
+        return x
+    return _tiles.turned(x) if x.shape[0] == _tiles.tiling(x.shape[0], x.dtype).examples else x
 
 
 def _forward(
