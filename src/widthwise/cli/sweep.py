@@ -41,7 +41,7 @@ def sweep_command(
         typer.Option("--dry-run", help="Tell count, cost and time. If no run is finished yet, the first is, and kept."),
     ] = False,
     listed: Annotated[
-        bool, typer.Option("--list", help="List finished runs, one JSON object a line, and stop.")
+        bool, typer.Option("--list", help="List this file's finished runs, one JSON object a line, and stop.")
     ] = False,
     to: Annotated[Path, typer.Option("--out", help="Folder for results.sqlite.")] = Path("widthwise-out"),
 ) -> None:
@@ -72,10 +72,8 @@ def sweep_command(
 def _list(plan: Plan, folder: Path) -> None:
     from widthwise.sweep import results
 
-    names = {name for run in plan.runs().values() for name in run.arguments}
-    for row in results(folder):
-        if names <= row.keys():
-            typer.echo(json.dumps(row))
+    for row in results(folder, plan):
+        typer.echo(json.dumps(row))
 
 
 def _estimate(plan: Plan, folder: Path, jobs: int | None, ray: str | None, threads: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -150,6 +151,7 @@ def _print_to(log: str) -> None:
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.close(handle)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115  # a line is there as soon as it is said
 
 
 def _die_with_parent() -> None:

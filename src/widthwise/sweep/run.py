@@ -108,17 +108,23 @@ def perform(
             with executing(jobs, ray, threads=threads, log=log) as executor, _claims(store, retries) as claims:
                 work_off(missing, plan.entry, claims, executor, status, watch or _silent)
         failed = [(runs[name], failure) for name, failure in status.failed.items()]
-        return Sweep(list(_rows(store, runs)), failed, status.done - before)
+        return Sweep(_rows(store, runs), failed, status.done - before)
 
 
-def results(out: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Arguments and results of every run in a sweep's folder, in the order they finished.
+def results(out: str | os.PathLike[str], plan: Plan | None = None) -> list[dict[str, Any]]:
+    """Arguments and results of finished runs in a sweep's folder, those of an equal name as the result gives them.
+
+    Args:
+        out: the folder.
+        plan: whose runs, in the order of its grid; all in the order they finished if omitted.
 
     Raises:
         DataError: if there is no store, or one of a later version.
     """
     with Store.existing(Path(out) / STORE) as store:
-        return [_row(config, result) for config, result in store.all(KIND)]
+        if plan is not None:
+            return _rows(store, plan.runs())
+        return [{**config["arguments"], **result} for config, result in store.all(KIND)]
 
 
 @contextmanager
@@ -130,13 +136,9 @@ def _claims(store: Store, retries: int) -> Iterator[Claims]:
         claims.release()
 
 
-def _rows(store: Store, runs: Mapping[str, Run]) -> Iterator[dict[str, Any]]:
+def _rows(store: Store, runs: Mapping[str, Run]) -> list[dict[str, Any]]:
     found = store.results(KIND)
-    return (_row({"arguments": each.arguments}, found[name]) for name, each in runs.items() if name in found)
-
-
-def _row(config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    return {**config["arguments"], **result}
+    return [{**each.arguments, **found[name]} for name, each in runs.items() if name in found]
 
 
 def _silent(status: Status) -> None:
