@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ class Claim:
         text: the claim, a clause.
         theirs: the paper's own numbers, in brief.
         judge: from rows, as the JSON file of a run holds them, to a verdict.
-        data: the paper's data set, by its name in :func:`widthwise.data.load` if it has one there; empty if none.
+        data: the paper's data sets, by their names in :func:`widthwise.data.load` if they have one; empty if none.
         stand_in: what serves at scale ``"smoke"`` where no data are given.
         stand_in_small: what serves at ``"small"``, where that is not the paper's data set by design.
         needs: what a run of the paper's sizes needs that two cores have not: ``"a GPU"``, ``"data: Tiny ImageNet"``.
@@ -61,12 +62,14 @@ class Claim:
 
 
 def substitute_for(claim: Claim | None, scale: str, data: Any) -> str | None:
-    """What stands in for the paper's data: another data set named, or none given at smoke scale; ``None`` if nothing.
+    """What stands in for the paper's data: another set by its name or path, or none given at smoke scale.
 
     Example:
         >>> claim = Claim("", "", lambda rows: Verdict(None, ""), data="mnist")
-        >>> substitute_for(claim, "smoke", None), substitute_for(claim, "small", None)
-        ('digits', None)
+        >>> [substitute_for(claim, "small", data) for data in (None, "data/mnist", "data/cifar-10", "digits")]
+        [None, None, 'cifar10', 'digits']
+        >>> substitute_for(claim, "smoke", None)
+        'digits'
     """
     if claim is None or not claim.data:
         return None
@@ -74,7 +77,15 @@ def substitute_for(claim: Claim | None, scale: str, data: Any) -> str | None:
         return claim.stand_in_small
     if data is None:
         return claim.stand_in if scale == "smoke" else None
-    return data if data in datasets.names() and data != claim.data else None
+    named = _named(str(data))
+    return named[0] if named and not set(named) & set(claim.data.split(", ")) else None
+
+
+def _named(path: str) -> list[str]:
+    """The known data sets that a name or a path names, not those that are part of another's name."""
+    text = re.sub(r"[-_ ]", "", path.lower())
+    found = [name for name in datasets.names() if name.replace("-", "") in text]
+    return [name for name in found if not any(name != other and name in other for other in found)]
 
 
 def judged(claim: Claim, record: Mapping[str, Any]) -> Verdict:

@@ -133,8 +133,9 @@ def _layers(rows: Sequence[Row]) -> Verdict:
     return decided(len(totals) == 1 and falls, ours, "not the same, or not by size")
 
 
+_IMAGES = "cifar10, cifar100, svhn"
 _WIDER = "at one number of weights wider, sparser networks are better, up to a width"
-_widens = partial(Claim, _WIDER, "curves only", _widening, data="cifar10", needs="a GPU")
+_widens = partial(Claim, _WIDER, "curves only", _widening, data=_IMAGES, needs="a GPU")
 _on_imagenet = partial(
     Claim, _WIDER, judge=_widening, data="ImageNet", stand_in_small="cifar10", needs="data: ImageNet"
 )
@@ -145,7 +146,7 @@ CLAIMS = {
         "widening improves linear bottlenecks, non-linear ones hardly",
         "curves only",
         _bottlenecks,
-        data="cifar10",
+        data=_IMAGES,
         needs="a GPU",
     ),
     "fig4": Claim("the largest layers are cut first, to one size", "an illustration", _filled),
@@ -157,7 +158,7 @@ CLAIMS = {
     ),
     "fig6": _widens(),
     "fig7": Claim(
-        "most of a wide network's gain comes with width alone", "curves only", _shares, data="cifar10", needs="a GPU"
+        "most of a wide network's gain comes with width alone", "curves only", _shares, data=_IMAGES, needs="a GPU"
     ),
     "fig8": Claim(
         "kernel distance and test error are least at about one width", "curves only", _distances, data="mnist"
@@ -166,7 +167,7 @@ CLAIMS = {
         "removing weights one by one is as good as whole kernels, or better by up to 3 points",
         "curves only",
         _kernels,
-        data="cifar10",
+        data=_IMAGES,
         needs="a GPU",
     ),
     "fig10": Claim("the larger a layer, the more of its weights are removed", "a drawing", _layers),
@@ -177,7 +178,7 @@ CLAIMS = {
         "training accuracy rises with width at one number of weights, up to a width",
         "curves only",
         partial(_widening, key="train"),
-        data="cifar10",
+        data=_IMAGES,
         needs="a GPU",
     ),
     "table1": _on_imagenet("dense 68.03 at width 64, sparse 69.56, 70.02, 70.66, 70.53 at 90, 128, 181, 256"),
