@@ -126,6 +126,8 @@ class _WideSparse(BaseEstimator):  # type: ignore[misc]
         rows = np.arange(n)
         if not self.early_stopping:
             return rows, rows[:0]
+        if n < 2:
+            raise InputError("X: got 1 sample, allowed with early stopping are at least 2")
         share = check_number("validation_fraction", self.validation_fraction, 0, 1, low_open=True, high_open=True)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         count = max(1, round(share * n))

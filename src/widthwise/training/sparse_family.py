@@ -129,7 +129,7 @@ class SparseFamily:
             tiling(batch, x.dtype),
             theta.new_ones(steps, batch) if weights is None else weights.to(theta.dtype),
         )
-        packed = [pack(part, tiles) for part in x]
+        packed = [pack(part, tiles)[0] for part in x]
         labels, values = _targets(y, tiles)
         shares = functional.pad(
             shares * (1 / batch if values is None else 2 / (batch * self.outputs)), (0, tiles.examples - batch)
@@ -176,7 +176,7 @@ class SparseFamily:
         run(
             f"respond_{suffix(theta.dtype)}", team, theta, at.columns, _offsets(self._widest(), tiles.size), at.starts,
             at.starts[1:], at.sizes, at.units, self.layers, self.outputs, self._relu, len(self), tiles.registers,
-            tiles.size, tiles.count, pack(x, tiles), x.shape[1] * tiles.size, result, theta.new_empty(team * each),
+            tiles.size, tiles.count, pack(x, tiles)[0], x.shape[1] * tiles.size, result, theta.new_empty(team * each),
             each, torch.zeros(1, dtype=torch.int64),
         )  # fmt: skip
         return torch.transpose(result[:, :, : len(x)], 1, 2)
@@ -212,7 +212,7 @@ def _offsets(count: int, size: int) -> Tensor:
 def _targets(y: Tensor, tiles: Tiling) -> tuple[Tensor | None, Tensor | None]:
     """Labels, or packed values, of all steps."""
     if y.is_floating_point():
-        return None, torch.stack([pack(part, tiles) for part in y])
+        return None, torch.stack([pack(part, tiles)[0] for part in y])
     return functional.pad(y, (0, tiles.examples - y.shape[1])), None
 
 

@@ -29,6 +29,7 @@ def train_sparse(
     *,
     seed: int,
     rates: Tensor | None = None,
+    rule: Rule | None = None,
     validation: Pair | None = None,
     record_every: int = 10,
     progress: Progress | None = None,
@@ -42,6 +43,7 @@ def train_sparse(
         config: epochs, batch size, learning rate and so on.
         seed: orders the examples, as in :func:`~widthwise.training.train`.
         rates: learning rate of each network instead of the config's; the schedule scales it.
+        rule: how gradients become steps, instead of the config's momentum and weight decay.
         validation: set on which :func:`evaluate_sparse` is recorded, if any.
         record_every: epochs between two records; the last epoch is always recorded.
         progress: where to go on from; the family must hold the state of that moment.
@@ -56,13 +58,16 @@ def train_sparse(
     x, y = _checked(family, data)
     rates = torch.full((len(family),), config.lr) if rates is None else rates
     progress = progress or Progress()
-    rule = Rule(config.momentum, config.weight_decay)
+    rule = rule or Rule(config.momentum, config.weight_decay)
     if rule.remembers:
-        progress.momentum.setdefault("theta", torch.zeros_like(family.theta))
+        progress.momentum.setdefault("theta", family.theta.new_zeros(1 + (rule.second > 0), len(family.theta)))
+    steps = -(-len(x) // config.batch_size)
     for epoch in range(progress.epoch, config.epochs):
-        factor = config.lr_at(epoch) / config.lr
+        factor, done = config.lr_at(epoch) / config.lr, epoch * steps
         for chosen in calls(order_of(len(x), seed, epoch), config.batch_size):
-            family.descend(x[chosen], y[chosen], rates * factor, rule, moments=progress.momentum.get("theta"))
+            moments = progress.momentum.get("theta")
+            family.descend(x[chosen], y[chosen], rates * factor, rule, moments=moments, done=done)
+            done += len(chosen)
         progress.epoch = epoch + 1
         if validation is not None and (progress.epoch % record_every == 0 or progress.epoch == config.epochs):
             progress.curve.append((progress.epoch, evaluate_sparse(family, validation).tolist()))
