@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from widthwise import widening
 from widthwise.comparison.plan import Plan, Run
 from widthwise.comparison.ways import is_scored, widening_of
 from widthwise.data import examples_per_class
-from widthwise.errors import CollapseWarning, InputError
+from widthwise.errors import CollapseWarning
 from widthwise.masks import LayerCount, Mask
 from widthwise.pruning import prune
 from widthwise.widening import sparsify_randomly
@@ -57,20 +58,18 @@ def make(run: Run, plan: Plan, data: tuple[Tensor, Tensor]) -> Net:
         data: training inputs and targets, from which a score's examples are drawn.
     """
     planned = plan.widened(run.method, run.width)
-    if isinstance(planned, str):
-        raise InputError(planned)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         model = plan.architecture.build(run.width).to(plan.torch_dtype)
-        if planned is not None and planned.inner:
+        if isinstance(planned, widening.Plan):
             notes = (planned.summary,) if planned.error else ()
             return Net(narrowed(model, planned.inner, planned.pairs), None, planned.layers, False, notes)
     if is_scored(run.method):
         return _pruned(run, model, data)
-    if planned is None:
+    chosen = widening_of(run.method)
+    if chosen is None:
         return Net(model, None, Mask.dense(model).layers())
-    chosen = (widening_of(run.method) or {}).get("distribution", "balanced")
-    mask = sparsify_randomly(model, run.weights, distribution=chosen, seed=run.seed)
+    mask = sparsify_randomly(model, run.weights, distribution=chosen.get("distribution", "balanced"), seed=run.seed)
     return Net(model, mask, mask.layers())
 
 

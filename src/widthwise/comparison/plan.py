@@ -16,6 +16,8 @@ from widthwise.comparison.ways import DENSE, SPARSE, check_method, is_scored, me
 from widthwise.errors import InputError, check_choice, check_integer, check_number
 from widthwise.training import TrainConfig
 from widthwise.widening import weights_at, width_for
+from widthwise.widening.counting import skeleton
+from widthwise.widening.sparse import shapes_of
 
 __all__ = ["Architecture", "Plan", "Run", "base_width_for"]
 
@@ -159,7 +161,7 @@ class Plan:
         return [self._run(data, m, w, seed) for m, w in kinds for seed in range(self.seeds)]
 
     def widened(self, method: str, width: int) -> widening.Plan | str | None:
-        """How a method spends the budget at a width; why it cannot; ``None`` if it is not a way of widening."""
+        """How a bottleneck spends the budget at a width; why a method cannot; ``None`` if there is nothing to plan."""
         if (method, width) not in self._widened:
             chosen = widening_of(method) if width != self.base_width else None
             self._widened[method, width] = None if chosen is None else self._planned(width, chosen)
@@ -169,10 +171,14 @@ class Plan:
     def _widened(self) -> dict[tuple[str, int], widening.Plan | str | None]:
         return {}
 
-    def _planned(self, width: int, chosen: dict[str, Any]) -> widening.Plan | str:
+    def _planned(self, width: int, chosen: dict[str, Any]) -> widening.Plan | str | None:
+        build, factor = self.architecture.build, width / self.base_width
         try:
-            factor = width / self.base_width
-            return widening.plan(self.architecture.build, self.base_width, factor, budget=self.budget, **chosen)
+            if chosen["method"] != SPARSE:
+                return widening.plan(build, self.base_width, factor, budget=self.budget, **chosen)
+            if "distribution" in chosen:
+                chosen["distribution"](shapes_of(skeleton(build, width)), self.budget)
+            return None
         except InputError as error:
             return str(error)
 
