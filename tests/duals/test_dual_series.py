@@ -117,3 +117,25 @@ def test_expansions_of_named_activations_are_kept(monkeypatch):
 def test_degree_is_checked():
     with pytest.raises(InputError, match="degree"):
         duals.hermite_coefficients("relu", -1)
+
+
+@pytest.mark.parametrize(("name", "slope"), [("tanh", False), ("tanh", True), ("silu", True), ("elu", False)])
+@pytest.mark.parametrize("zero", [False, True])
+def test_many_variances_are_as_exact_as_each_by_itself(name, slope, zero):
+    q = torch.linspace(0.3, 3, 120, dtype=torch.float64)[torch.randperm(120)]
+    q[7] = 0.0 if zero else 0.35
+    many, each = series.expand_distinct(get(name), q, slope), expand(name, q, slope=slope)
+    terms = min(len(many.coefficients), len(each.coefficients))
+    size = each.scale.sqrt().clamp(min=1e-300)
+    assert float(((many.coefficients[:terms] - each.coefficients[:terms]) / size).abs().max()) < 2e-14
+    torch.testing.assert_close(many.scale, each.scale, rtol=1e-13, atol=0)
+    one = tensor(1.0)
+    summed = series.dual(get(name), q, q, one, slope=slope)
+    allowed = 1e-13 + 4 * each.relative_error
+    torch.testing.assert_close(summed, duals.second_moment(name, q, slope=slope), rtol=allowed, atol=0)
+
+
+def test_variances_far_apart_are_expanded_one_by_one():
+    q = torch.logspace(-8, 2, 60, dtype=torch.float64)
+    found, each = series.expand_distinct(get("silu"), q, slope=False), expand("silu", q)
+    torch.testing.assert_close(found.coefficients, each.coefficients, rtol=0, atol=0)

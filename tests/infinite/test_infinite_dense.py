@@ -212,3 +212,22 @@ def test_too_many_inputs_are_told_what_to_use_instead(monkeypatch):
     monkeypatch.setattr("widthwise.infinite.memory.free_memory", lambda device: 2**20)
     with pytest.raises(ww.InputError, match=r"2 kernel matrices of 600 x 600 take 0\.0 GiB.*use blocks"):
         MLP(1).kernels(torch.randn(600, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "elu", "softplus"])
+@pytest.mark.parametrize("features", [4, 300])
+def test_single_precision_of_a_series_follows_double(activation, features):
+    x = torch.randn(90, features, dtype=torch.float64)
+    x[7], x[8], x[9], x[10] = x[6], -x[6], 0, x[6] * (1 + 1e-9)
+    network = MLP(2, activation, 1.4, 0.1)
+    for found, exact in zip(network.kernels(x.float()), network.kernels(x), strict=True):
+        size = exact.diagonal().sqrt()
+        assert float(((found.double() - exact) / torch.outer(size, size)).abs().max()) < 1e-6
+
+
+def test_series_of_few_terms_are_the_whole_ones():
+    x = torch.randn(64, 400, dtype=torch.float64)  # correlations of a few tenths at most, and of 1
+    K, T = plain(x, "tanh", 2, 1.4, 0.0)
+    nngp, ntk = MLP(2, "tanh", 1.4).kernels(x)
+    assert torch.allclose(nngp, K, rtol=1e-12, atol=1e-14)
+    assert torch.allclose(ntk, T, rtol=1e-12, atol=1e-14)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from widthwise.activations import Activation
-from widthwise.duals.quadrature import Grid, Integrand, hermite, resolve
+from widthwise.duals.quadrature import Grid, Integrand, hermite_up_to, resolve
 from widthwise.duals.splines import Spline, kinks_of
 from widthwise.errors import InputError
 
-__all__ = ["Expansion", "expand", "integrand"]
+__all__ = ["TOLERANCE", "Expansion", "expand", "integrand"]
 
-DEGREES = (32, 128, 512, 2048)
+DEGREES = (32, 64, 128, 256, 512, 1024, 2048)
 TOLERANCE = 1e-15
 KINKED_DEGREE = 512
 """Beyond it a kinked activation gains digits too slowly to be worth the time."""
@@ -75,39 +75,40 @@ def integrand(activation: Activation, slope: bool) -> tuple[Integrand, Spline]:
     return what, spline.derivative()
 
 
-def expand(activation: Activation, q: Tensor, *, slope: bool = False) -> Expansion:
+def expand(activation: Activation, q: Tensor, *, slope: bool = False, tolerance: float = TOLERANCE) -> Expansion:
     """Expand phi(sqrt(q) x), or phi'(sqrt(q) x) if ``slope``, to as many terms as it takes.
 
     Args:
         activation: the activation.
         q: variances, any shape, float64.
         slope: whether the derivative is meant.
+        tolerance: what may be missing, as a share of the second moment.
 
     Raises:
         InputError: if the second moment is infinite.
     """
     what, spline = integrand(activation, slope)
     grid = resolve(what, q)
-    best = _expand(what, spline, q, grid)
+    best = _expand(what, spline, q, grid, tolerance)
     # At large variances the higher powers of the spline are huge and cancel: leave some of them in the series.
     for order in range(spline.order - 1, -1, -1):
         if best.relative_error < GOOD:
             break
-        best = min(best, _expand(what, spline.truncated(order), q, grid), key=lambda e: e.relative_error)
+        best = min(best, _expand(what, spline.truncated(order), q, grid, tolerance), key=lambda e: e.relative_error)
     return best
 
 
-def _expand(what: Integrand, spline: Spline, q: Tensor, grid: Grid) -> Expansion:
+def _expand(what: Integrand, spline: Spline, q: Tensor, grid: Grid, tolerance: float) -> Expansion:
     x = what.points(q, grid.nodes)
     values, kinked = what.function(x), spline(x)
     scale, noise = ((grid.weights * v.square()).sum(-1).detach() for v in (values, kinked))
-    for degree in DEGREES:
-        coefficients = hermite(torch.stack([values, kinked] if spline.knots else [values]), grid, degree)
+    both = torch.stack([values, kinked] if spline.knots else [values])
+    for degree, coefficients in zip(DEGREES, hermite_up_to(both, grid, DEGREES), strict=True):
         a, b = coefficients[:, 0], coefficients[: None if spline.knots else 0, -1]
         tail = _tail(a, b, scale, noise)
-        if bool((tail[-1] <= TOLERANCE * scale).all()) or (what.kinks and degree >= KINKED_DEGREE):
+        if bool((tail[-1] <= tolerance * scale).all()) or (what.kinks and degree >= KINKED_DEGREE):
             break
-    needed = int((tail > TOLERANCE * scale).any(dim=tuple(range(1, tail.ndim))).sum()) if q.numel() else 0
+    needed = int((tail > tolerance * scale).any(dim=tuple(range(1, tail.ndim))).sum()) if q.numel() else 0
     keep = min(needed, degree) + 1
     error = tail[keep - 1] + (grid.error + ROUNDING) * scale + ROUNDING * noise
     return Expansion(a[:keep], b[:keep], spline, scale, error)

@@ -29,8 +29,8 @@ class _PowerSeries(torch.autograd.Function):
 
     @staticmethod
     def forward(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        total = torch.zeros_like(a[0] + b[0] + c)
-        for a_k, b_k in zip(reversed(a), reversed(b), strict=True):
+        total = torch.addcmul(a[-1] * b[-1], torch.zeros_like(c), c)
+        for a_k, b_k in zip(reversed(a[:-1]), reversed(b[:-1]), strict=True):
             torch.addcmul(a_k * b_k, total, c, out=total)
         return total
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 from widthwise.activations.closed_forms import root
 from widthwise.errors import InputError
 
-__all__ = ["Grid", "Integrand", "hermite", "resolve"]
+__all__ = ["Grid", "Integrand", "hermite", "hermite_up_to", "resolve"]
 
 ORDER = 16
 """Gauss-Legendre points a panel."""
@@ -75,16 +77,35 @@ def hermite(values: Tensor, grid: Grid, degree: int) -> Tensor:
     Returns:
         Coefficients of shape ``(degree + 1, ..., *q.shape)``.
     """
+    return next(hermite_up_to(values, grid, (degree,)))
+
+
+def hermite_up_to(values: Tensor, grid: Grid, degrees: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the coefficients of :func:`hermite` up to each of some rising degrees, at no more cost than the last."""
     half = root(grid.weights)  # shared between f and h_k, so that h_k never overflows
-    scaled, basis = values * half, _basis(grid.nodes, half, degree)
-    if grid.nodes.ndim == 1:
-        return torch.einsum("kn,...n->k...", torch.stack(list(basis)), scaled)
+    scaled, basis = values * half, _basis(_quick(grid.nodes), _quick(half), degrees[-1])
+    found = values.new_empty(0, *values.shape[:-1])
+    for degree in degrees:
+        found = torch.cat([found, _products(list(islice(basis, degree + 1 - len(found))), scaled)])
+        yield found
+
+
+def _quick(values: Tensor) -> Any:
+    """The same for many short steps: NumPy's take less time to begin."""
+    return values.numpy() if values.ndim == 1 and values.device.type == "cpu" and not values.requires_grad else values
+
+
+def _products(basis: list[Any], scaled: Tensor) -> Tensor:
+    """What each function of the basis makes of the values."""
+    if basis[0].ndim == 1:
+        rows = torch.stack(basis) if isinstance(basis[0], Tensor) else torch.from_numpy(np.stack(basis))
+        return torch.einsum("kn,...n->k...", rows, scaled)
     return torch.stack([(scaled * h).sum(-1) for h in basis])
 
 
-def _basis(nodes: Tensor, half: Tensor, degree: int) -> Iterator[Tensor]:
+def _basis(nodes: Any, half: Any, degree: int) -> Iterator[Any]:
     """sqrt(weight) h_k on the nodes, k = 0..degree, by the three-term recurrence."""
-    before, now = torch.zeros_like(half), half
+    before, now = 0 * half, half
     for k in range(1, degree + 2):
         yield now
         before, now = now, (nodes * now - math.sqrt(k - 1) * before) / math.sqrt(k)

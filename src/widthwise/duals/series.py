@@ -20,7 +20,8 @@ from torch import Tensor
 
 from widthwise.activations import Activation, get
 from widthwise.activations.registry import in_catalogue
-from widthwise.duals.expansion import Expansion, expand
+from widthwise.duals.expansion import TOLERANCE, Expansion, expand
+from widthwise.duals.interpolation import interpolated
 from widthwise.duals.power_series import power_series
 from widthwise.duals.splines import Spline
 
@@ -78,22 +79,24 @@ def _split(coefficients: Tensor, q1: Tensor, q2: Tensor) -> tuple[Tensor, Tensor
     return first.reshape(len(first), *q1.shape), second.reshape(len(second), *q2.shape)
 
 
-def expand_distinct(activation: Activation, q: Tensor, slope: bool) -> Expansion:
-    """Expand once for each distinct variance, where no gradient forbids it."""
+def expand_distinct(activation: Activation, q: Tensor, slope: bool, tolerance: float = TOLERANCE) -> Expansion:
+    """Expand once for each distinct variance, or for a few among many, where no gradient forbids it."""
     if q.requires_grad:
-        return expand(activation, q, slope=slope)
+        return expand(activation, q, slope=slope, tolerance=tolerance)
     distinct, where = torch.unique(q, return_inverse=True)
+    found: Expansion | None
     if distinct.numel() == 1 and in_catalogue(activation):
-        found = _expand_known(activation.name, float(distinct), slope).to(q.device)
+        found = _expand_known(activation.name, float(distinct), slope, tolerance).to(q.device)
     else:
-        found = expand(activation, distinct, slope=slope)
+        found = interpolated(activation, distinct, slope, tolerance)
+        found = found or expand(activation, distinct, slope=slope, tolerance=tolerance)
     series = (found.coefficients[:, where], found.spline_coefficients[:, where])
     return Expansion(*series, found.spline, found.scale[where], found.error[where])
 
 
 @lru_cache(maxsize=256)
-def _expand_known(name: str, q: float, slope: bool) -> Expansion:
-    return expand(get(name), torch.tensor([q], dtype=torch.float64), slope=slope)
+def _expand_known(name: str, q: float, slope: bool, tolerance: float) -> Expansion:
+    return expand(get(name), torch.tensor([q], dtype=torch.float64), slope=slope, tolerance=tolerance)
 
 
 def warn(activation: Activation, expansion: Expansion) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from widthwise.infinite.state import Layout, Pair, Rows, safe_ratio
 
-__all__ = ["Images", "Vectors"]
+__all__ = ["NEAR", "Images", "Vectors", "angles"]
 
 NEAR = {torch.float64: 0.99, torch.float32: 0.9}
 """Cosines beyond these are worked out again."""
@@ -62,7 +62,7 @@ class Vectors:
 
     def rows(self, tangent: bool) -> Rows:
         """What is known of each input."""
-        return Rows(self.r, width=self.unit.shape[1], tangent=tangent)
+        return Rows(self.r, width=self.unit.shape[1], tangent=tangent, dtype=self.unit.dtype)
 
     @property
     def full(self) -> bool:
@@ -76,7 +76,7 @@ class Vectors:
 
     def pair(self, other: Vectors, tangent: bool, diagonal: bool) -> Pair:
         """Angles between these inputs and others, of which the first are the same if ``diagonal``."""
-        gap, rest = _angles(self, other, diagonal)
+        gap, rest = angles(self, other, self.unit @ other.unit.mT, diagonal)
         return Pair(gap, gap.new_zeros(()) if tangent else None, Layout(), rest)
 
 
@@ -103,7 +103,7 @@ class Images:
     def rows(self, tangent: bool) -> Rows:
         """What is known of each input, its own positions included where they are all paired."""
         within = self.own(tangent=False) if self.full else None
-        return Rows(self.r, within, width=self.unit.shape[1], tangent=tangent)
+        return Rows(self.r, within, width=self.unit.shape[1], tangent=tangent, dtype=self.unit.dtype)
 
     def own(self, tangent: bool) -> Pair:
         """Each input with itself."""
@@ -137,9 +137,8 @@ def _unit(x: Tensor, length: Tensor) -> Tensor:
     return x.double() / torch.where(length > 0, length, 1.0).unsqueeze(1)
 
 
-def _angles(u: Vectors, v: Vectors, diagonal: bool) -> tuple[Tensor, Tensor]:
-    """1 - c and 1 + c of all pairs."""
-    c = u.unit @ v.unit.mT
+def angles(u: Vectors, v: Vectors, c: Tensor, diagonal: bool) -> tuple[Tensor, Tensor]:
+    """1 - c and 1 + c of all pairs, from the rounded cosines c; both are alike on the ``diagonal``."""
     if diagonal:
         alike = torch.eye(*c.shape, dtype=torch.bool, device=c.device)
         gap, rest = _apart(u, v, c.masked_fill(alike, 0.0))

@@ -119,7 +119,7 @@ class Dense(Weighted):
         after, angle = together(weights, torch.full_like(weights, bias))
         tables = (angle,) if bias else ()
         trace = Trace(rows.r, after, tables, width=fan_in)
-        return self._follow(trace, Rows(after, rows.within, True, True, self.width, rows.tangent))
+        return self._follow(trace, rows.drawn(after, self.width))
 
     def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
         """Add biases, the same for both inputs, to weights."""
@@ -158,7 +158,7 @@ class Nonlinear(Layer):
                 f"layers: {self.known.name} acts on what is not normal; allowed are activations after Dense or Conv, "
                 "with LayerNorm, Residual or pooling between at most"
             )
-        after, tables, note = self.rule.rows(rows.r, rows.tangent)
+        after, tables, note = self.rule.rows(rows)
         trace = Trace(rows.r, after, tables, note=note)
         return self._follow(trace, replace(rows, r=after, gaussian=False, fresh=False))
 

@@ -21,7 +21,7 @@ from widthwise.activations.closed_forms import root
 from widthwise.infinite.angles import rectified
 from widthwise.infinite.bending import bent, worth_bending
 from widthwise.infinite.hermite import Series
-from widthwise.infinite.state import Pair, Trace, gap_of, safe_ratio
+from widthwise.infinite.state import Pair, Rows, Trace, gap_of, safe_ratio
 
 __all__ = ["Closed", "ErrorFunction", "Rule", "Slopes", "rule_for"]
 
@@ -29,7 +29,7 @@ __all__ = ["Closed", "ErrorFunction", "Rule", "Slopes", "rule_for"]
 class Rule(Protocol):
     """How an activation acts, on each input by itself and on pairs."""
 
-    def rows(self, r: Tensor, tangent: bool) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
+    def rows(self, rows: Rows) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
         """Return the roots of the variances after the activation, tables of each input, and a note on the tables."""
 
     def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
@@ -78,9 +78,9 @@ class Slopes:
         """Squares of the line's slope and of the multiple of abs(x)."""
         return ((self.a + self.b) / 2) ** 2, ((self.b - self.a) / 2) ** 2
 
-    def rows(self, r: Tensor, tangent: bool) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
+    def rows(self, rows: Rows) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
         """E[phi^2] = (a^2 + b^2) q / 2."""
-        return math.sqrt(sum(self.parts)) * r, (), ()
+        return math.sqrt(sum(self.parts)) * rows.r, (), ()
 
     def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
         """Arc-cosine kernels of order 1 and 0."""
@@ -122,9 +122,9 @@ class ErrorFunction:
     outer: float
     inner: float
 
-    def rows(self, r: Tensor, tangent: bool) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
+    def rows(self, rows: Rows) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
         """E[erf^2] = 2 / pi arcsin(2 q / (1 + 2 q))."""
-        return abs(self.outer) * root(2 / math.pi * _own_angle(abs(self.inner) * r)), (), ()
+        return abs(self.outer) * root(2 / math.pi * _own_angle(abs(self.inner) * rows.r)), (), ()
 
     def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
         """Arcsine kernel; it is odd in c, so that 1 + c is as well known after it as before."""
@@ -176,9 +176,9 @@ class Closed:
 
     form: ClosedForm
 
-    def rows(self, r: Tensor, tangent: bool) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
+    def rows(self, rows: Rows) -> tuple[Tensor, tuple[Tensor, ...], tuple[Hashable, ...]]:
         """The dual at c = 1."""
-        q = r.square()
+        q = rows.r.square()
         return root(self.form.dual(q, q, torch.ones_like(q))), (), ()
 
     def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:

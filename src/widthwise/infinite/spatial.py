@@ -18,7 +18,7 @@ from widthwise.errors import InputError, check_choice, check_integer
 from widthwise.infinite.layers import Layer, Weighted
 from widthwise.infinite.state import Layout, Pair, Rows, Trace, safe_ratio
 
-__all__ = ["AvgPool", "Conv", "Flatten", "GlobalAvgPool"]
+__all__ = ["AvgPool", "Conv", "Flatten", "GlobalAvgPool", "gap_of_means"]
 
 PADDINGS = ("circular", "same", "valid")
 
@@ -56,6 +56,14 @@ class Conv(Weighted):
             for size in _tuple(self.padding):
                 check_integer("padding", size, low=0)
 
+    def reach(self, space: tuple[int, ...]) -> tuple[tuple[int, ...], bool] | None:
+        """How far the kernel reaches along each axis, and whether images are circular; ``None`` if sizes change."""
+        windows = self._windows(space)
+        radii = tuple(window.pads[0] for window in windows)
+        if any(w.stride != 1 or w.pads != (r, r) or w.size != 2 * r + 1 for w, r in zip(windows, radii, strict=True)):
+            return None
+        return radii, windows[0].circular
+
     def trace(self, rows: Rows) -> tuple[Trace, Rows]:
         """Variances under the kernel."""
         windows = self._windows(rows.space)
@@ -64,7 +72,7 @@ class Conv(Weighted):
         q = self._mean(rows.r.square(), Layout(len(windows), False, False), windows)
         after = root(q + (self.sigma_b or 0.0) ** 2)
         trace = Trace(rows.r, after, width=fan_in)
-        return self._follow(trace, Rows(after, rows.within, True, True, self.width, rows.tangent))
+        return self._follow(trace, rows.drawn(after, self.width))
 
     def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
         """Sum squared distances and tangent kernels under the kernel; equal biases leave distances alone."""
@@ -149,7 +157,7 @@ class AvgPool(Layer):
         windows = self._windows(tuple(left.before.shape[1:]))
         covariance = _pooled(pair.covariance(left.before, right.before), windows)
         ntk = None if pair.ntk is None else _pooled(pair.ntk.expand_as(pair.gap), windows)
-        return Pair(_gap(covariance, pair.outer(left.after, right.after)), ntk, pair.layout)
+        return Pair(gap_of_means(covariance, pair.outer(left.after, right.after)), ntk, pair.layout)
 
     def _windows(self, space: tuple[int, ...]) -> tuple[Window, ...]:
         if not space:
@@ -181,7 +189,7 @@ class GlobalAvgPool(Layer):
         layout = Layout(0, False, pair.layout.across)
         ntk = None if pair.ntk is None else pair.ntk.expand_as(pair.gap).mean(axes)
         after = Pair(pair.covariance(left.before, right.before).mean(axes), ntk, layout)
-        return replace(after, gap=_gap(after.gap, after.outer(left.after, right.after)))
+        return replace(after, gap=gap_of_means(after.gap, after.outer(left.after, right.after)))
 
 
 @dataclass(frozen=True)
@@ -312,8 +320,8 @@ def _pooled(values: Tensor, windows: tuple[Window, ...]) -> Tensor:
     return values / math.prod(window.size for window in windows) ** 2
 
 
-def _gap(covariance: Tensor, across: Tensor) -> Tensor:
-    """1 - c, and 0 where that is nothing but rounding."""
+def gap_of_means(covariance: Tensor, across: Tensor) -> Tensor:
+    """1 - c of covariances that are means over positions, and 0 where that is nothing but rounding."""
     gap = 1 - safe_ratio(covariance, across)
     return torch.where(gap < 16 * torch.finfo(gap.dtype).eps, 0.0, gap)
 

@@ -82,6 +82,7 @@ class Rows:
         fresh: whether the last layer drew weights of its own, so that it is independent of everything before.
         width: number of coordinates, where it is finite or stated, as the standard parameterisation needs.
         tangent: whether tangent kernels are asked for.
+        dtype: the precision asked for; what is known of each input is worked out in double precision.
     """
 
     r: Tensor
@@ -90,11 +91,16 @@ class Rows:
     fresh: bool = False
     width: int | None = None
     tangent: bool = True
+    dtype: torch.dtype = torch.float64
 
     @property
     def space(self) -> tuple[int, ...]:
         """The number of positions along each spatial axis."""
         return tuple(self.r.shape[1:])
+
+    def drawn(self, r: Tensor, width: int | None) -> Rows:
+        """The same after a layer of new weights."""
+        return replace(self, r=r, gaussian=True, fresh=True, width=width)
 
 
 @dataclass(frozen=True)
