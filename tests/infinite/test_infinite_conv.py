@@ -261,3 +261,53 @@ def test_compiled_activations_agree_with_the_others(monkeypatch, activation):
     for a, b in zip(plain, network.kernels(x), strict=True):
         assert torch.allclose(a, b, rtol=1e-6)
     assert torch.allclose(network.nngp(x), plain.nngp, rtol=1e-6)
+
+
+def seen_two_ways(monkeypatch, network, x, x2=None):
+    """Single-precision kernels one displacement at a time, and kernels in double precision by the layers."""
+    monkeypatch.setattr("widthwise.infinite.displaced.WORTH", 0)
+    found = network.kernels(x.float(), None if x2 is None else x2.float())
+    return zip(found, network.kernels(x, x2), strict=True)
+
+
+@pytest.mark.parametrize("padding", ["circular", "same", 1])
+@pytest.mark.parametrize("space", [(5, 4), (7,)])
+@pytest.mark.parametrize("sigma_b", [None, 0.3])
+def test_displacements_make_up_the_matrix(monkeypatch, padding, space, sigma_b):
+    x = images(*space, n=4, channels=3)
+    x[1], x[2, ..., :2] = x[0], 0
+
+    def convolve(**given):
+        return Conv(sigma_w=1.5, sigma_b=sigma_b, padding=padding, **given)
+
+    layers = [convolve(), "relu", convolve(train=False), convolve(), "leaky_relu(0.2)", GlobalAvgPool()]
+    for network in (Network(*layers, Dense(sigma_b=0.2), "relu", Dense()), Network(*layers)):
+        for single, double in seen_two_ways(monkeypatch, network, x):
+            scale = network.diagonal(x).nngp.sqrt()
+            assert ((single - double).abs() <= 2e-6 * torch.outer(scale, scale)).all()
+            assert torch.equal(single, single.mT)
+        for single, double in seen_two_ways(monkeypatch, network, x[:3], x[2:]):
+            assert torch.allclose(single.double(), double, rtol=1e-5)
+
+
+def test_kernels_wider_than_a_circular_image_wrap_more_than_once(monkeypatch):
+    network = Network(Conv(kernel_size=5), "relu", Conv(kernel_size=5), "relu", GlobalAvgPool(), Dense())
+    for single, double in seen_two_ways(monkeypatch, network, images(2, 2, n=3)):
+        assert torch.allclose(single.double(), double, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Conv(stride=2), "relu"),
+        (Conv(padding="valid"), "relu"),
+        (Conv(kernel_size=2, padding=1), "relu"),
+        (Conv(), "relu", Conv(kernel_size=1), "relu"),
+        (Conv(), "abs"),
+        (Conv(8, parameterisation="standard"), "relu"),
+    ],
+)
+def test_other_stacks_are_left_to_the_layers(monkeypatch, layers):
+    network = Network(*layers, GlobalAvgPool(), Dense())
+    for single, double in seen_two_ways(monkeypatch, network, images(6, 6, n=3, channels=2)):
+        assert torch.allclose(single.double(), double, rtol=1e-5)

@@ -1,12 +1,18 @@
-r"""Activations of two slopes by a polynomial for the angle, in compiled loops.
+r"""Activations of two slopes by polynomials, in compiled loops.
 
-``theta = sqrt(2 gap) Q(gap)`` with Q fitted to the rounding error of single precision on [0, 1], so that the loops
-become vector instructions. In double precision a polynomial does not reach it: PyTorch takes over there.
+With z the smaller of 1 - c and 1 + c, theta the angle whose cosine is 1 - z, and E(z) = 1 - c' after a layer of ReLU,
+
+    theta / pi = sqrt(z) P(z)    E(z) = z + z sqrt(z) Q(z)    E[phi(-u) phi(v)] = E[phi(u) phi(v)] - c
+
+of which the first two cancel nowhere and the last serves obtuse angles. P and Q are fitted to the rounding error of
+single precision on [0, 1], so that the loops become vector instructions with one root. In double precision polynomials
+do not reach it: PyTorch takes over there.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,19 +22,35 @@ from torch import Tensor
 
 from widthwise.infinite.state import Pair
 
-__all__ = ["angle_polynomial", "bent", "worth_bending"]
+__all__ = ["bent", "bowed", "worth_bending"]
 
 WORTH = 1 << 14
 """Pairs of positions; smaller tiles are left to PyTorch, which needs no compiling."""
 DEGREE, NODES = 9, 64
 
+Polynomial = tuple[Any, ...]
+"""Coefficients in powers of 2 z - 1, the highest first."""
+
 
 @cache
-def angle_polynomial() -> tuple[Any, ...]:
-    """Coefficients of Q(x) = arcsin(sqrt(x / 2)) / sqrt(x / 2), in powers of 2 x - 1, the highest first."""
+def bowed() -> tuple[Polynomial, Polynomial]:
+    """P and Q; see the module."""
+    return _fitted(lambda z: _angle(z) / math.sqrt(z)), _fitted(lambda z: _change(z) / z**1.5)
+
+
+def _angle(z: float) -> float:
+    return 2 * math.asin(math.sqrt(z / 2)) / math.pi
+
+
+def _change(z: float) -> float:
+    """E(z) - z = (theta cos theta - sin theta) / pi."""
+    return _angle(z) * (1 - z) - math.sqrt(z * (2 - z)) / math.pi
+
+
+def _fitted(function: Callable[[float], float]) -> Polynomial:
+    """The Chebyshev interpolant on [0, 1]."""
     angles = [math.pi * (k + 0.5) / NODES for k in range(NODES)]
-    halves = [math.cos(angle / 2) / math.sqrt(2) for angle in angles]  # roots of x / 2 at Chebyshev's nodes
-    values = [math.asin(half) / half for half in halves]
+    values = [function((1 + math.cos(angle)) / 2) for angle in angles]
     series = [
         math.fsum(value * math.cos(order * angle) for value, angle in zip(values, angles, strict=True)) * 2 / NODES
         for order in range(DEGREE + 1)
@@ -51,7 +73,7 @@ def bent(pair: Pair, line: float, bend: float) -> Pair:
     layer = np.array([0, 0, bend / (line + bend), bend, line], dtype=np.float32)
     gap = _owned(pair.gap)
     slope = torch.ones_like(gap) if pair.ntk is None else _owned(pair.ntk.expand_as(gap))
-    compiled(gap.view(-1).numpy(), slope.view(-1).numpy(), layer, angle_polynomial(), np.float32(math.pi))
+    compiled(gap.view(-1).numpy(), slope.view(-1).numpy(), layer, *bowed())
     return Pair(gap, None if pair.ntk is None else slope, pair.layout)
 
 

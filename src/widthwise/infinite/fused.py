@@ -6,7 +6,6 @@ for compiling it.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from widthwise.infinite.bending import angle_polynomial
+from widthwise.infinite.bending import bowed
+from widthwise.infinite.geometry import NEAR, Vectors, angles
 from widthwise.infinite.layers import Dense, Nonlinear
 from widthwise.infinite.rules import Slopes
-from widthwise.infinite.state import Pair, Trace
+from widthwise.infinite.state import Trace
 
 if TYPE_CHECKING:
     from widthwise.infinite.network import Network
 
-__all__ = ["Fused", "fused"]
+__all__ = ["Fused", "fused", "plain"]
 
 
 class Fused:
@@ -39,19 +39,24 @@ class Fused:
         self.left, self.right = (_tables(trace) for trace in (left, right))
         self.layers = np.array(list(_numbers(network)), dtype=self.left.dtype)
         self.biased = any(isinstance(layer, Dense) and layer.sigma_b for layer in network.layers)
-        self.polynomial = angle_polynomial()
-        self.pi = np.float32(math.pi)
 
-    def __call__(self, pair: Pair, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
-        """Return the NNGP and the NTK of a tile; ``pair`` is used up."""
-        from widthwise.infinite.compiled import through_layers
+    def __call__(self, u: Vectors, v: Vectors, rows: slice, columns: slice, diagonal: bool) -> tuple[Tensor, Tensor]:
+        """Return the NNGP and the NTK of a tile, between inputs u and v, of which these are the places."""
+        from widthwise.infinite.compiled import largest, through_layers
 
-        assert pair.rest is not None  # inputs come with both
-        gap, rest = (part.contiguous().numpy() for part in (pair.gap, pair.rest))
-        ntk = np.zeros_like(gap)
-        left, right = self.left[:, :, rows], self.right[:, :, columns]
-        through_layers(gap, rest, ntk, left, right, self.layers, self.polynomial, self.biased, self.pi)
+        c = u.unit @ v.unit.mT
+        cosines = not diagonal and bool(largest(c.numpy()) <= NEAR[c.dtype])
+        gap, rest = (c.numpy(), np.empty_like(c)) if cosines else (part.numpy() for part in angles(u, v, c, diagonal))
+        ntk, left, right = np.empty_like(gap), self.left[:, :, rows], self.right[:, :, columns]
+        through_layers(gap, rest, ntk, left, right, self.layers, *bowed(), cosines, self.biased)
         return torch.from_numpy(gap), torch.from_numpy(ntk)
+
+    @staticmethod
+    def put(whole: Tensor, tile: Tensor, rows: slice, columns: slice, symmetric: bool) -> None:
+        """Write a square tile into a matrix and, if that is symmetric, into its mirror image."""
+        from widthwise.infinite.compiled import spread
+
+        spread(whole.numpy(), tile.numpy(), rows.start, columns.start, symmetric)
 
 
 def fused(network: Network, left: Trace, right: Trace) -> Fused | None:
@@ -61,12 +66,12 @@ def fused(network: Network, left: Trace, right: Trace) -> Fused | None:
         return None
     if not all(isinstance(layer, Dense) and layer.parameterisation == "ntk" for layer in dense):
         return None
-    if not all(isinstance(layer, Nonlinear) and _plain(layer.rule) for layer in between):
+    if not all(isinstance(layer, Nonlinear) and plain(layer.rule) for layer in between):
         return None
     return Fused(network, left, right)
 
 
-def _plain(rule: object) -> bool:
+def plain(rule: object) -> bool:
     """Whether an activation bends and does not fold: slopes of one sign."""
     return isinstance(rule, Slopes) and rule.a * rule.b >= 0 and rule.a != rule.b
 

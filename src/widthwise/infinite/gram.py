@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from widthwise.errors import InputError, InputTypeError, check_finite, check_type
+from widthwise.infinite.displaced import SIDE, Displaced, suits, trace_displaced
 from widthwise.infinite.fused import Fused, fused
 from widthwise.infinite.geometry import Images, Vectors
 from widthwise.infinite.memory import check_fits
@@ -21,7 +22,7 @@ from widthwise.infinite.state import Pair, Trace
 if TYPE_CHECKING:
     from widthwise.infinite.network import Network
 
-__all__ = ["Task", "Tile", "check_pair", "diagonal", "gram", "parts", "put"]
+__all__ = ["Task", "Tile", "check_pair", "diagonal", "gram", "parts"]
 
 CACHED = 1 << 16
 """Numbers of a tile on a CPU: a few such arrays fit the second-level cache."""
@@ -29,8 +30,8 @@ LARGE = 1 << 24
 """The same elsewhere, where a kernel launch costs more than a pass through memory."""
 OWN = 1 << 22
 """Numbers held at a time when each input is paired with itself."""
-LONG = 384
-"""Rows and columns of a tile that is passed through compiled loops."""
+LONG = 256
+"""Rows and columns of a tile that is passed through compiled loops, one of which fits the second-level cache."""
 WORTH = 1 << 21
 """Pairs; fewer are done before the compiler is."""
 
@@ -68,10 +69,10 @@ class Task:
         """Take each input through the network."""
         if x2 is None:
             left = _start(network, x1)
-            trace = _traced(network, left, ntk)
+            trace = _traced(network, left, ntk, len(x1) ** 2)
             return cls(network, left, left, (trace, trace), nngp, ntk)
         both = _start(network, torch.cat([x1, x2]))
-        trace = _traced(network, both, ntk)
+        trace = _traced(network, both, ntk, len(x1) * len(x2))
         first, second = slice(0, len(x1)), slice(len(x1), None)
         return cls(network, both[first], both[second], (trace[first], trace[second]), nngp, ntk)
 
@@ -83,6 +84,15 @@ class Task:
         if few or x.dtype != torch.float32 or x.device.type != "cpu" or self.traces[0].after.requires_grad:
             return None
         return fused(self.network, *self.traces) if isinstance(self.left, Vectors) else None
+
+    @cached_property
+    def displaced(self) -> Displaced | None:
+        """The compiled pass through convolutions up to their pooling, under the same conditions."""
+        if not isinstance(self.left, Images) or not isinstance(self.right, Images):
+            return None
+        if not suits(self.network, self.left, self.shape[0] * self.shape[1]):
+            return None
+        return Displaced(self.network, self.left, self.right, self.traces)
 
     @property
     def symmetric(self) -> bool:
@@ -96,13 +106,15 @@ class Task:
 
     def tile(self, rows: slice, columns: slice) -> Tile:
         """The kernels of some of the inputs."""
-        diagonal = self.symmetric and rows.start == columns.start
-        pair = self.left[rows].pair(self.right[columns], self.ntk, diagonal)  # type: ignore[arg-type]  # of one kind
-        if self.fused is not None:
-            both = self.fused(pair, rows, columns)
+        u, v, diagonal = self.left[rows], self.right[columns], self.symmetric and rows.start == columns.start
+        if self.fused is not None and isinstance(u, Vectors) and isinstance(v, Vectors):
+            both = self.fused(u, v, rows, columns, diagonal)
             return Tile(rows, columns, both[0] if self.nngp else None, both[1] if self.ntk else None)
         a, b = self.traces[0][rows], self.traces[1][columns]
-        after = self.network.pairs(pair, a, b)
+        if self.displaced is not None:
+            after = self.displaced(rows, columns, self.ntk, diagonal)
+        else:
+            after = self.network.pairs(u.pair(v, self.ntk, diagonal), a, b)  # type: ignore[arg-type]  # of one kind
         _check_flat(after)
         nngp = after.covariance(a.after, b.after) if self.nngp else None
         ntk = None if after.ntk is None else after.ntk.expand_as(after.gap)
@@ -117,9 +129,16 @@ class Task:
             for at in range(top if self.symmetric and rows is None else 0, n2, wide):
                 yield self.tile(slice(top, min(top + high, stop)), slice(at, min(at + wide, n2)))
 
+    def put(self, whole: Tensor, tile: Tile, part: Tensor) -> None:
+        """Write a tile into a matrix and, if that is symmetric, into its mirror image."""
+        write = _put if self.fused is None else self.fused.put
+        write(whole, part, tile.left, tile.right, self.symmetric)
+
     def _sizes(self) -> tuple[int, int]:
         if self.fused is not None:  # goes by rows, so that tiles may be as large as suits the matrix product
             return LONG, LONG
+        if self.displaced is not None:
+            return SIDE, SIDE
         each = 1
         if isinstance(self.left, Images):
             positions = math.prod(self.left.r.shape[1:])
@@ -141,7 +160,7 @@ def gram(network: Network, x1: Tensor, x2: Tensor | None, *, nngp: bool, ntk: bo
         out = tuple(_empty(n1, n2, x1) for _ in range(nngp + ntk))
         for tile in task.tiles():
             for whole, part in zip(out, parts(tile), strict=True):
-                put(whole, tile, part, task.symmetric)
+                task.put(whole, tile, part)
         return out
 
 
@@ -152,16 +171,15 @@ def _empty(n1: int, n2: int, like: Tensor) -> Tensor:
     return torch.from_numpy(np.empty((n1, n2), np.float64 if like.dtype == torch.float64 else np.float32))
 
 
-def put(whole: Tensor, tile: Tile, part: Tensor, symmetric: bool) -> None:
-    """Write a tile into a matrix and, if that is symmetric, into its mirror image."""
-    if symmetric and tile.left.start == tile.right.start:
+def _put(whole: Tensor, part: Tensor, rows: slice, columns: slice, symmetric: bool) -> None:
+    if symmetric and rows.start == columns.start:
         size = part.shape[0]
         square = part[:, :size].triu()
-        whole[tile.left, tile.left] = square + square.triu(1).mT
-        part, tile = part[:, size:], replace(tile, right=slice(tile.right.start + size, tile.right.stop))
-    whole[tile.left, tile.right] = part
+        whole[rows, rows] = square + square.triu(1).mT
+        part, columns = part[:, size:], slice(columns.start + size, columns.stop)
+    whole[rows, columns] = part
     if symmetric:
-        whole[tile.right, tile.left] = part.mT.contiguous()  # transposed in cache first
+        whole[columns, rows] = part.mT.contiguous()  # transposed in cache first
 
 
 def parts(tile: Tile) -> tuple[Tensor, ...]:
@@ -243,10 +261,13 @@ def _chunks(start: Vectors | Images) -> list[slice]:
     return [slice(at, at + step) for at in range(0, n, step)]
 
 
-def _traced(network: Network, start: Vectors | Images, tangent: bool) -> Trace:
+def _traced(network: Network, start: Vectors | Images, tangent: bool, pairs: int) -> Trace:
     """Take each input through the network, and bring the result to the inputs' precision."""
-    found = [network.trace(start[rows].rows(tangent))[0] for rows in _chunks(start)]
-    trace = Trace.joined(found).to(start.unit.dtype)
+    if isinstance(start, Images) and suits(network, start, pairs):
+        trace = trace_displaced(network, start, tangent)
+    else:
+        trace = Trace.joined([network.trace(start[rows].rows(tangent))[0] for rows in _chunks(start)])
+    trace = trace.to(start.unit.dtype)
     if not bool(torch.isfinite(trace.after.detach().square()).all()):
         raise InputError(
             f"x1: the kernel of some inputs is beyond the largest {trace.after.dtype}; allowed are smaller inputs or "

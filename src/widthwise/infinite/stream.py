@@ -13,7 +13,7 @@ from torch import Tensor
 
 from widthwise._atomic import atomic_path
 from widthwise.errors import InputError, check_choice, check_integer
-from widthwise.infinite.gram import Task, check_pair, parts, put
+from widthwise.infinite.gram import Task, check_pair, parts
 
 if TYPE_CHECKING:
     from widthwise.infinite.network import Network
@@ -75,7 +75,7 @@ def _fill(whole: Tensor, task: Task, memory: mmap.mmap, watch: Callable[[float, 
     held, done = 0, 0
     for tile in task.tiles():
         (part,) = parts(tile)
-        put(whole, tile, part.to(whole.device), task.symmetric)
+        task.put(whole, tile, part.to(whole.device))
         held += part.numel() * part.element_size()
         if held > BLOCK:
             _release(memory)
