@@ -10,9 +10,12 @@ from widthwise.experiments.outcome import Outcome
 from widthwise.experiments.wider_nets.drawing import draw_axes, draw_family, outcome_of
 from widthwise.experiments.wider_nets.resnet import DENSE, SPARSE, Kind, Point, Runs, runs_of
 from widthwise.experiments.wider_nets.verdicts import compared, gain_of_widening
+from widthwise.report.style import LIGHT
 
 __all__ = ["fig13", "table1"]
 
+_PRINTED = ((68.03, 69.11, 70.22, 70.91, 71.89), (68.03, 69.56, 70.02, 70.66, 70.53))
+"""Top-1 accuracies of the paper's Table 1, %: dense, and sparse of the narrowest's weights."""
 _WIDTHS = ((2, 4), (4, 8, 16), (64, 90, 128, 181, 256))
 
 
@@ -36,6 +39,9 @@ def table1(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | N
     dense, sparse = _rows(points)
     draw_family(panel, dense, 0, label="dense")
     draw_family(panel, sparse, 1, label=f"sparse, {dense[0].weights:,} weights")
+    if scale == "paper":
+        for i, accuracies in enumerate(_PRINTED):
+            panel.plot(_WIDTHS[-1], accuracies, "D", mfc="none", color=LIGHT[f"series-{i}"])
     draw_axes(panel, "width", "test")
     notes = [gain_of_widening(dense), gain_of_widening(sparse)]
     notes += [compared(f"width {s.width}, against dense", s, d) for s, d in zip(sparse[1:], dense[1:], strict=True)]
