@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["on_config", "on_page_markdown"]
+__all__ = ["on_config", "on_page_content", "on_page_markdown"]
 
 _ENTRIES = re.compile(r"<!-- entries: ([a-z-]+) -->")
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)]*)?\)")
@@ -44,6 +44,15 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     docs = Path(page.file.src_dir)
     return _LINK.sub(mended, _ENTRIES.sub(lambda mark: _entries(docs, mark[1]), markdown))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """The page with long names in tables broken after their words, where they have to be broken."""
+    return re.sub(r"(?<=<code>)[^<]+(?=</code>(?:[^<]|<(?!/?t[dr]))*</td>)", _breakable, html)
+
+
+def _breakable(name: re.Match[str]) -> str:
+    return re.sub(r"(::|[/_.])(?=\w)", r"\1<wbr>", name[0])
 
 
 def _entries(docs: Path, paper: str) -> str:

@@ -9,7 +9,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling
+from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling, tracking
 from widthwise._version import __version__
 from widthwise.checkpoint import load, save
 from widthwise.comparison import Comparison, compare
@@ -80,6 +80,7 @@ __all__ = [
     "sparsify",
     "stabilize",
     "sweep",
+    "tracking",
     "training",
     "widen",
     "widening",

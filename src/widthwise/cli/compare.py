@@ -83,6 +83,14 @@ def compare_command(
             help="Groups of networks trained at the same time.  [default: one a core]", rich_help_panel="Machine"
         ),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Tell every row to tensorboard:FOLDER or mlflow:FOLDER-OR-ADDRESS too.",
+            rich_help_panel="Machine",
+            show_default=False,
+        ),
+    ] = None,
     to: Annotated[
         Path,
         typer.Option(
@@ -107,8 +115,10 @@ def compare_command(
     """
     from widthwise.comparison.run import compare
     from widthwise.report import rich_table, write_folder
+    from widthwise.tracking import open_tracker
     from widthwise.training import TrainConfig
 
+    tracker = None if track is None else open_tracker(track)
     train = TrainConfig(epochs, batch_size, lr, momentum, weight_decay, schedule)
     shares = () if last_layer_connectivity is None else numbers("--last-layer-connectivity", last_layer_connectivity)
     chosen: dict[str, Any] = {"budget": budget, "base_width": base_width, "target": target, "seeds": seeds}
@@ -129,6 +139,7 @@ def compare_command(
             dtype=dtype,
             jobs=jobs,
             watch=watch,
+            track=tracker,
         )
     files = (*write_folder(found, to), to / "results.sqlite", to / "model.safetensors")
     out.print(rich_table(found))

@@ -23,6 +23,7 @@ from widthwise.comparison.group import Workplace
 from widthwise.comparison.plan import Architecture, Plan, base_width_for
 from widthwise.comparison.result import Comparison
 from widthwise.comparison.rows import rows_of
+from widthwise.comparison.tracking import tell
 from widthwise.comparison.ways import last_layer
 from widthwise.comparison.winner import load_winner
 from widthwise.data import Splits
@@ -30,6 +31,7 @@ from widthwise.environment import machine
 from widthwise.errors import InputError, InputTypeError, check_number
 from widthwise.models import mlp
 from widthwise.store import Store
+from widthwise.tracking import Tracker
 from widthwise.training import TrainConfig, objective_for
 
 __all__ = ["compare"]
@@ -59,6 +61,7 @@ def compare(
     dtype: str = "float32",
     jobs: int | None = None,
     watch: Watch | None = None,
+    track: Tracker | None = None,
 ) -> Comparison:
     """Find the best way of spending a budget of weights on a data set.
 
@@ -97,6 +100,7 @@ def compare(
         jobs: groups of networks trained at the same time, each in a process of its own; by default one a core where
             the work is worth it. It never changes a result.
         watch: called as ``watch(done, total, what)`` while training, in units of estimated cost.
+        track: told of every row at the end, with its training curve.
 
     Returns:
         The rows, the findings and the best network.
@@ -128,7 +132,10 @@ def compare(
         place = Workplace(folder)
         execute(plan, splits, place, jobs=jobs, device=device, watch=watch or _silent)
         seconds = time.monotonic() - began
-        return _concluded(plan, splits, place, seconds, {"standardize": chosen, "device": device})
+        found = _concluded(plan, splits, place, seconds, {"standardize": chosen, "device": device})
+    if track is not None:
+        tell(track, found)
+    return found
 
 
 @dataclass(frozen=True)
