@@ -9,7 +9,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling, tracking
+from widthwise import activations, compression, data, duals, init, kernels, meanfield, models, pruning, scaling
 from widthwise._version import __version__
 from widthwise.checkpoint import load, save
 from widthwise.comparison import Comparison, compare
@@ -25,7 +25,7 @@ from widthwise.widening import widen
 from widthwise.width import best_width
 
 if TYPE_CHECKING:
-    from widthwise import flow, linearized, nodes, report, sparse, sweep, training
+    from widthwise import flow, linearized, nodes, report, sparse, sweep, tracking, training
     from widthwise.estimators import WideSparseClassifier, WideSparseRegressor
     from widthwise.flow import NodeScaledRegressor
     from widthwise.infinite.estimators import InfiniteWidthClassifier, InfiniteWidthRegressor
@@ -86,7 +86,7 @@ __all__ = [
     "widening",
 ]
 
-_LAZY = ("flow", "linearized", "nodes", "report", "sparse", "sweep")  # imported when asked for
+_LAZY = ("flow", "linearized", "nodes", "report", "sparse", "sweep", "tracking")  # imported when asked for
 _LAZY_NAMES = {  # what comes from them
     "InfiniteWidthClassifier": "infinite.estimators",
     "InfiniteWidthRegressor": "infinite.estimators",
