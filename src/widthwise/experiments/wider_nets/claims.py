@@ -116,9 +116,9 @@ def _distances(rows: Sequence[Row]) -> Verdict:
 
 
 def _filled(rows: Sequence[Row]) -> Verdict:
-    """Figure 4: layers are cut to one size, the largest first."""
+    """Figure 4: layers are cut to one size, the largest first; it pays the odd weights, fewer than there are layers."""
     kept = [[(row["weights"], row[key]) for row in rows] for key in rows[0] if key.startswith("kept_of_")]
-    even = all(abs(left - min(size, max(k for _, k in each))) <= 1 for each in kept for size, left in each)
+    even = all(abs(left - min(size, max(k for _, k in each))) < len(each) for each in kept for size, left in each)
     return decided(even, f"each layer keeps what it has or what the largest keep, in {len(kept)} cases", "not so")
 
 

@@ -115,7 +115,7 @@ def fig7(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | Non
         trained.plot([p.width for p in line], [100 * fmean(p.train) for p in line], "o-", color=LIGHT["series-2"])
         trained.set_ylabel("training accuracy (%)", color=LIGHT["series-2"])
         draw_axes(panel, "width", "test")
-    panels[0].set_ylabel("share of the gain due to width")
+        panel.set_ylabel("share of the gain due to width")
     notes = [share.note for base in bases for share in shares[base]]
     known = {(SPARSE, base, share.width): share for base in bases for share in shares[base]}
     more = [
