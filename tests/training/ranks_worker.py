@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from test_fit import Stop, data, stop_at, weights
+from test_fit import Stop, data, network, stop_at
 
 import widthwise as ww
 from widthwise.errors import InputError
@@ -20,23 +20,28 @@ def pruned() -> torch.nn.Module:
     return model
 
 
+def mixing() -> torch.nn.Module:
+    return network(dropout=0.3)
+
+
 def settings() -> dict:
     config = TrainConfig(epochs=2, batch_size=13, lr=0.05, momentum=0.9)  # of 40 examples: the last batch has one
     return {"config": config, "objective": objective_for("classification"), "seed": 4}
 
 
 def train(folder: Path, rank: int) -> None:
-    model = pruned()
-    fit(model, data(), **settings())
-    write(folder / f"whole-{rank}.txt", model)
-    path = folder / "fit.safetensors"
-    try:
-        fit(pruned(), data(), **settings(), checkpoint=path, save_every=0, watch=stop_at(6))
-    except Stop:
-        torch.distributed.barrier()
-    model = pruned()
-    fit(model, data(), **settings(), checkpoint=path)
-    write(folder / f"resumed-{rank}.txt", model)
+    for build, pair in ((pruned, data()), (mixing, data(39))):  # BatchNorm wants two examples on every rank
+        path = folder / f"{build.__name__}.safetensors"
+        model = build()
+        fit(model, pair, **settings())
+        write(folder / f"{build.__name__}-{rank}.txt", model)
+        try:
+            fit(build(), pair, **settings(), checkpoint=path, save_every=0, watch=stop_at(5))
+        except Stop:
+            torch.distributed.barrier()
+        model = build()
+        fit(model, pair, **settings(), checkpoint=path)
+        write(folder / f"{build.__name__}-resumed-{rank}.txt", model)
 
 
 def differ(folder: Path, rank: int) -> None:
@@ -53,7 +58,8 @@ def differ(folder: Path, rank: int) -> None:
 
 
 def write(path: Path, model: torch.nn.Module) -> None:
-    path.write_text("\n".join(float(value).hex() for value in weights(model)))
+    values = torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()])
+    path.write_text("\n".join(map(float.hex, values.tolist())))
 
 
 if __name__ == "__main__":

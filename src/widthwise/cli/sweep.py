@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,8 +94,6 @@ def _estimate(plan: Plan, folder: Path, jobs: int | None, ray: str | None, threa
 @contextmanager
 def _picture(plan: Plan) -> Iterator[Callable[[Status], None]]:
     """A table of what is running, redrawn now and then while it is looked at."""
-    import time
-
     runs, last = plan.runs(), -_TICK
     with Live(console=out, auto_refresh=False, transient=True) as live:
 
@@ -108,8 +107,6 @@ def _picture(plan: Plan) -> Iterator[Callable[[Status], None]]:
 
 
 def _table(plan: Plan, runs: dict[str, Any], status: Status) -> Any:
-    import time
-
     from rich.table import Table
 
     from widthwise.sweep.plan import varied

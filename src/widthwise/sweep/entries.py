@@ -83,8 +83,9 @@ def train(
     splits = _splits(data, target, standardize, validation)
     shape = {"width": width, "depth": depth, "activation": activation, "stable": stable}
     chosen = {name: value for name, value in shape.items() if value is not None}
-    torch.manual_seed(check_integer("seed", seed, 0))
-    network = from_name(model, chosen, shape=splits.train[0].shape[1:], outputs=splits.n_outputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(check_integer("seed", seed, 0))
+        network = from_name(model, chosen, shape=splits.train[0].shape[1:], outputs=splits.n_outputs)
     mask = _pruned(network, splits, method, sparsity, scope, examples_per_class, seed)
     network.to(device)
     config = TrainConfig(epochs, batch_size, lr, momentum, weight_decay, schedule)

@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from widthwise.errors import InputError
 from widthwise.executor import executing
 from widthwise.store import Store
 from widthwise.sweep.plan import KIND, Plan
@@ -61,7 +62,7 @@ def estimate(
 ) -> Estimate:
     """Count what is missing, and tell from finished runs how long it will take.
 
-    If none is finished, the first is run and timed; its result is kept, so that nothing is wasted.
+    If none is finished, the first is run here and timed; its result is kept, so that nothing is wasted.
 
     Args:
         plan: the sweep.
@@ -69,11 +70,17 @@ def estimate(
         jobs: as it would be run; likewise the others.
         ray: address of a cluster.
         threads: of each run.
+
+    Raises:
+        InputError: if the first run fails, or as :func:`~widthwise.sweep.run.run`.
+        OSError: likewise.
     """
     runs = plan.runs()
     if not _times(plan, out):
         first = Plan(plan.entry, next(iter(runs.values())).arguments, version=plan.version)
-        perform(first, out, jobs=1, threads=threads)
+        found = perform(first, out, jobs=1, threads=threads)
+        if found.failed:
+            raise InputError(f"run: the first one, to be timed, failed: {found.failed[0][1].error}")
     times = _times(plan, out)
     known = [seconds for seconds in times.values() if seconds is not None]
     with executing(jobs, ray, threads=threads) as executor:

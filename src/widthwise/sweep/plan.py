@@ -70,6 +70,7 @@ class Plan:
         if len({len(values) for values in self.together.values()}) > 1:
             lengths = ", ".join(f"{name} {len(values)}" for name, values in self.together.items())
             raise InputError(f"zip: got lists of different lengths ({lengths}), allowed are lists of one length")
+        _json(dict(self.fixed))
         check_integer("version", self.version, 0)
         self.entry.check_arguments(names)
 

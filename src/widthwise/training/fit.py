@@ -7,29 +7,24 @@ give the same network up to rounding, unless a layer mixes the examples of a bat
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from widthwise._tensorfile import read_tensors, write_tensors
-from widthwise.errors import InputError, check_choice, check_integer, check_number, check_type
+from widthwise.errors import InputError, check_choice, check_integer, check_type
 from widthwise.training.config import TrainConfig
 from widthwise.training.loop import Pair, checked, order_of
 from widthwise.training.objective import Objective
 from widthwise.training.ranks import Ranks, mask_digest
+from widthwise.training.saved import Saver
 
 __all__ = ["fit"]
 
 PRECISIONS = {"full": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_CHECKPOINT = ("widthwise.fit", 1)
 _CHUNK = 500  # examples evaluated at a time
 
 Watch = Callable[[float, float, str], None]
@@ -84,7 +79,7 @@ def fit(
     ranks.check_masks(model)
     task = _task(model, config, objective, seed, precision, len(x))
     place = None if checkpoint is None else Path(checkpoint)
-    run = _Run(model, (x, y), config, objective, seed, precision, ranks, _Saver(place, save_every, task, ranks))
+    run = _Run(model, (x, y), config, objective, seed, precision, ranks, Saver(place, save_every, task, ranks))
     steps = -(-len(x) // config.batch_size)
     while run.at.epoch < config.epochs:
         for done in run.epoch():
@@ -94,16 +89,9 @@ def fit(
         if validation is not None and (run.at.epoch % record_every == 0 or run.at.epoch == config.epochs):
             run.record(validation)
         run.save(always=run.at.epoch == config.epochs)
+    for buffer in model.buffers():  # statistics of a rank's own share
+        ranks.spread(buffer)
     return run.at.curve
-
-
-@dataclass
-class _Point:
-    """How far a training is."""
-
-    epoch: int = 0
-    step: int = 0
-    curve: list[tuple[int, float]] = field(default_factory=list)
 
 
 class _Run:
@@ -118,7 +106,7 @@ class _Run:
         seed: int,
         precision: str,
         ranks: Ranks,
-        saver: _Saver,
+        saver: Saver,
     ) -> None:
         self._model, self._data, self._config, self._objective = model, data, config, objective
         self._seed, self._ranks, self._saver = seed, ranks, saver
@@ -131,7 +119,7 @@ class _Run:
         self.at = saver.restore(model, self._optimizer, self._scaler)
         self._network = ranks.wrapped(model)
 
-    def epoch(self) -> Any:
+    def epoch(self) -> Iterator[int]:
         """The rest of an epoch; yields the number of steps done."""
         at, x = self.at, self._data[0]
         self._network.train()
@@ -174,62 +162,6 @@ class _Run:
     def save(self, *, always: bool = False) -> None:
         """Write the checkpoint if it is time."""
         self._saver.maybe(self.at, self._model, self._optimizer, self._scaler, always=always)
-
-
-class _Saver:
-    """Writes and reads the state of a training; rank 0 does."""
-
-    def __init__(self, path: Path | None, every: float, task: str, ranks: Ranks) -> None:
-        self._path, self._task, self._ranks = path, task, ranks
-        self._every = check_number("save_every", every, 0)
-        self._last = time.monotonic()
-
-    def maybe(
-        self, at: _Point, model: nn.Module, optimizer: torch.optim.SGD, scaler: torch.amp.GradScaler, *, always: bool
-    ) -> None:
-        """Save, if it has been long enough."""
-        late = time.monotonic() - self._last >= self._every
-        if self._path is None or self._ranks.rank != 0 or not (late or always):
-            return
-        tensors = {f"state/{name}": value for name, value in model.state_dict().items()}
-        for name, parameter in model.named_parameters():
-            velocity = optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if velocity is not None:
-                tensors[f"momentum/{name}"] = velocity
-        header = {"task": self._task, "scaler": scaler.state_dict(), **dataclasses.asdict(at)}
-        write_tensors(self._path, *_CHECKPOINT, header, tensors)
-        self._last = time.monotonic()
-
-    def restore(self, model: nn.Module, optimizer: torch.optim.SGD, scaler: torch.amp.GradScaler) -> _Point:
-        """Bring every rank to where the checkpoint is, if there is one."""
-        header, tensors = self._read()
-        device = next(model.parameters()).device
-        header = self._ranks.tell(header, device)
-        if not header:
-            return _Point()
-        if self._ranks.rank == 0:  # the others take theirs from it
-            model.load_state_dict({n.removeprefix("state/"): t for n, t in tensors.items() if n.startswith("state/")})
-        for name, parameter in model.named_parameters():
-            if name in header["momentum"]:
-                velocity = tensors.get(f"momentum/{name}", torch.empty(0)).to(device)
-                velocity = velocity if self._ranks.rank == 0 else torch.empty_like(parameter)
-                self._ranks.spread(velocity)
-                optimizer.state[parameter]["momentum_buffer"] = velocity
-        scaler.load_state_dict(header["scaler"])
-        return _Point(header["epoch"], header["step"], [(epoch, value) for epoch, value in header["curve"]])
-
-    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        if self._path is None or self._ranks.rank != 0 or not self._path.exists():
-            return {}, {}
-        fields = {"task": str, "scaler": dict, "epoch": int, "step": int, "curve": list}
-        header, tensors = read_tensors(self._path, *_CHECKPOINT, fields)
-        if header["task"] != self._task:
-            raise InputError(
-                f"checkpoint: {self._path} is that of another training (model, mask, data or settings differ), allowed "
-                "is a new file"
-            )
-        momentum = [name.removeprefix("momentum/") for name in tensors if name.startswith("momentum/")]
-        return {**header, "momentum": momentum}, tensors
 
 
 def _check(model: nn.Module, config: TrainConfig, precision: str, ranks: Ranks) -> None:
