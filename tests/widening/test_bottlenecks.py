@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from widening_cases import FACTORIES, IMAGES, OwnResNet, convnet, weights
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, InputTypeError
 from widthwise.masks import prunable
 from widthwise.models import build as build_again
 from widthwise.models import by_width, mlp, recipe_of
@@ -243,6 +243,24 @@ def test_the_largest_factor_named_is_possible_and_the_next_is_not(method):
     assert plan(convnet, 4, most / 4, method).width == most
     with pytest.raises(InputError, match=f"width {most}"):
         plan(convnet, 4, (most + 1) / 4, method)
+
+
+def test_hostile_arguments_are_named():
+    for call, message in (
+        (lambda: plan(3, 4, 2), "build: got 3"),
+        (lambda: plan(lambda w: 3, 4, 2), "model: got 3"),
+        (lambda: plan(convnet, 4, 2, "linear_bottleneck", whole="0"), "whole: got '0'"),
+        (lambda: widen(convnet, 4, 2, seed=-1), "seed: got -1"),
+        (lambda: widen(convnet, 4, 2, "linear_bottleneck", seed=0.5), "seed: got 0.5"),
+        (lambda: plan(convnet, 4, 1e18), "build: cannot make a network of width 4000000000000000000"),
+        (lambda: plan(convnet, 4, 2, budget=0), "budget: got 0"),
+        (lambda: plan(convnet, 4, 2, budget=10**9), "budget: got 1000000000"),
+        (lambda: plan(convnet, 4, 2, "linear_bottleneck", budget=10**9), "budget: got 1000000000"),
+        (lambda: plan(convnet, 4, 2, "linear_bottleneck", budget=20), "at width 8 layers left whole need"),
+        (lambda: plan(lambda w: mlp(4, 2, width=w, depth=w), 4, 2), "have other layers, not wider ones"),
+    ):
+        with pytest.raises((InputError, InputTypeError), match=message):
+            call()
 
 
 def test_a_forward_pass_that_cannot_be_followed_says_so():

@@ -61,6 +61,14 @@ def test_whole_kernels_stay_or_go_together_and_the_count_is_exact(name, factor, 
         assert torch.equal(alive.any(-1), alive.all(-1))
 
 
+def test_many_layers_without_single_weights_round_to_whole_kernels():
+    shapes = {f"conv{i}": (8, 8, 3, 3) for i in range(40)} | {"short": (2, 2, 1, 1), "stem": (3, 3, 11, 11)}
+    for keep in range(4000, 4100, 11):
+        whole = counts_of(shapes, keep, "balanced", "io")
+        assert sum(whole.values()) == keep
+        assert all(count % (shapes[n][2] ** 2) == 0 and count > 0 for n, count in whole.items() if n != "stem")
+
+
 def test_whole_kernels_are_as_near_as_can_be_to_the_rule():
     shapes = {"a": (8, 8, 3, 3), "b": (4, 4, 5, 5), "c": (6, 10)}
     for keep in range(100, 900, 7):

@@ -18,6 +18,7 @@ Distribution = str | Callable[[Shapes, int], Mapping[str, int]]
 
 DISTRIBUTIONS = ("balanced", "uniform", "erk")
 GRANULARITIES = ("weight", "io")
+_MOST_MOVED = 25  # kernels of a size that are tried to make up what is missing, which is less than one of some size
 
 
 @dataclass(frozen=True)
@@ -103,20 +104,27 @@ def _whole_kernels(counts: Mapping[str, int], shapes: Shapes) -> dict[str, int]:
     sizes = {name: kernel_size(shape) for name, shape in shapes.items()}
     held = {name: count // sizes[name] for name, count in counts.items()}
     room = {name: shapes[name][0] * shapes[name][1] - held[name] for name in shapes}
+
+    def change(size: int, kernels: int) -> None:
+        """Add kernels of a size, or take them if negative, where there are most to add or to take."""
+        step = 1 if kernels > 0 else -1
+        for _ in range(abs(kernels)):
+            name = max((n for n in shapes if sizes[n] == size), key=(room if kernels > 0 else held).__getitem__)
+            held[name], room[name] = held[name] + step, room[name] - step
+
+    def of(size: int, places: Mapping[str, int]) -> int:
+        return sum(places[name] for name in shapes if sizes[name] == size)
+
     missing = sum(counts.values()) - sum(held[name] * sizes[name] for name in shapes)
-    limits = {
-        size: (
-            max(1 - sum(held[n] for n in shapes if sizes[n] == size), -max(sizes.values())),
-            min(sum(room[n] for n in shapes if sizes[n] == size), max(sizes.values())),
-        )
-        for size in sorted(set(sizes.values()), reverse=True)
-    }
-    for size, change in _changes(missing, limits, sum(counts.values())).items():
-        for _ in range(abs(change)):
-            mine = [name for name in shapes if sizes[name] == size]
-            name = max(mine, key=(room if change > 0 else held).__getitem__)
-            held[name] += 1 if change > 0 else -1
-            room[name] -= 1 if change > 0 else -1
+    by_size = sorted(set(sizes.values()), reverse=True)
+    for size in by_size:
+        kernels = min(of(size, room), missing // size)
+        change(size, kernels)
+        missing -= kernels * size
+    spare = {name: max(kernels - 1, 0) for name, kernels in held.items()}
+    limits = {size: (max(-of(size, spare), -_MOST_MOVED), min(of(size, room), _MOST_MOVED)) for size in by_size}
+    for size, kernels in _changes(missing, limits, sum(counts.values())).items():
+        change(size, kernels)
     return {name: held[name] * sizes[name] for name in shapes}
 
 

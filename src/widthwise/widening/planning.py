@@ -11,7 +11,7 @@ from functools import partial
 
 from torch import nn
 
-from widthwise.errors import InputError, check_choice, check_integer, check_number
+from widthwise.errors import InputError, InputTypeError, check_choice, check_integer, check_number
 from widthwise.masks import LayerCount, prunable
 from widthwise.widening import linear, nonlinear
 from widthwise.widening.counting import Factory, skeleton, weights_at
@@ -71,6 +71,10 @@ def plan(
         (480, 480, 32, 4)
     """
     check_choice("method", method, METHODS)
+    if not callable(build):
+        raise InputTypeError(f"build: got {build!r}, allowed is a function from a width to a module")
+    if isinstance(whole, str):
+        raise InputTypeError(f"whole: got {whole!r}, allowed is a sequence of names, such as ({whole!r},)")
     check_integer("base_width", base_width, 1)
     check_number("factor", factor, 1)
     if budget is not None:
@@ -84,7 +88,10 @@ def plan(
     _check_meant(method, granularity, distribution, whole)
 
     def at(width: int) -> Plan:
-        wide = skeleton(build, width)
+        try:
+            wide = skeleton(build, width)
+        except (RuntimeError, OverflowError, MemoryError) as error:
+            raise InputError(f"build: cannot make a network of width {width} ({error})") from None
         if shapes_of(wide).keys() != shapes_of(narrow.model).keys():
             raise InputError(
                 f"build: the networks of widths {base_width} and {width} have other layers, not wider ones"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from widthwise.errors import check_integer
 from widthwise.masks import Mask
 from widthwise.models.registry import Recipe, builder, builtin, forget, recipe_of, remember
 from widthwise.widening.counting import Factory
@@ -75,6 +76,7 @@ def widen(
         >>> model.hidden1.out_features, mask.kept
         (12, 222)
     """
+    check_integer("seed", seed, 0, 2**63 - 1)
     found = plan(
         build,
         base_width,
