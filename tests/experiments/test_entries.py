@@ -81,7 +81,7 @@ def test_a_claim_is_not_decided_by_smoke_sizes_or_other_data():
 
 def test_states_follow_the_results_of_the_largest_scale(tmp_path, monkeypatch):
     claims = {
-        "a/fig1": Claim("c", "t", lambda rows: Verdict(rows[0]["x"] > 1, "o", "w" if rows[0]["x"] <= 1 else "")),
+        "a/fig1": Claim("c", "t|u", lambda rows: Verdict(rows[0]["x"] > 1, "o", "w" if rows[0]["x"] <= 1 else "")),
         "a/fig2": Claim("c", "t", lambda rows: Verdict(None, "o", "w"), needs="a GPU"),
         "a/fig3": Claim("c", "t", lambda rows: Verdict(None, "o", "w"), needs="data: D"),
         "a/fig4": Claim("c", "t", lambda rows: Verdict(None, "o", "w")),
@@ -109,7 +109,7 @@ def test_states_follow_the_results_of_the_largest_scale(tmp_path, monkeypatch):
     page = states.page("before\n<!-- entries: begin -->old<!-- entries: end -->\nafter\n", states.gather(tmp_path))
     assert page.startswith("before\n<!-- entries: begin -->\n\n| entry |")
     assert page.endswith("<!-- entries: end -->\nafter\n")
-    assert "| [a/fig1](a/fig1-paper.svg) | c | t | o | differs (paper): w |" in page
+    assert r"| [a/fig1](a/fig1-paper.svg) | c | t\|u | o | differs (paper): w |" in page
     assert states.page(page, states.gather(tmp_path)) == page
 
 

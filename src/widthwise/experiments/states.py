@@ -93,7 +93,8 @@ def _table(states: Mapping[str, State]) -> str:
         if claim is not None:
             paper, _, short = name.partition("/")
             shown = f"[{name}]({paper}/{short}-{state.scale}.svg)" if state.scale else name
-            lines.append(f"| {shown} | {claim.text} | {claim.theirs} | {state.ours or '–'} | {state} |")
+            cells = (shown, claim.text, claim.theirs, state.ours or "–", str(state))
+            lines.append(" | ".join(cell.replace("|", "\\|") for cell in cells).join(("| ", " |")))
     others = [f"`{name}`" for name in states if claim_of(name) is None]
     return "\n".join([*lines, "", f"Beyond the papers' own figures and tables: {', '.join(others)}."])
 

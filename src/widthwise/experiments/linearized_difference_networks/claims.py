@@ -54,13 +54,13 @@ def _spectrum(rows: Sequence[Row]) -> Verdict:
     for row in rows:
         largest, smallest = PRINTED[of][row["preparation"].removesuffix("-centred")]
         if abs(row["largest_of_all"] / largest - 1) > 1e-4:
-            wrong.append(f"|X|² {row['preparation']} is {row['largest_of_all']:.4g}")
+            wrong.append(f"‖X‖² {row['preparation']} is {row['largest_of_all']:.4g}")
         if row["rows"] == ALL_ROWS[of]:
             least.append(row["preparation"])
             if abs(row["smallest"] / smallest - 1) > 0.01:
                 wrong.append(f"smallest eigenvalue {row['preparation']} is {row['smallest']:.4g}")
     same = [f"{row['largest_of_all']:.6g}" for row in rows if row["preparation"] in ("normalized", "zero-mean")]
-    ours = f"|X|² {', '.join(dict.fromkeys(same))}; smallest eigenvalue of all rows: {', '.join(least) or 'not run'}"
+    ours = f"‖X‖² {', '.join(dict.fromkeys(same))}; smallest eigenvalue of all rows: {', '.join(least) or 'not run'}"
     if wrong:
         return Verdict(False, ours, "; ".join(wrong))
     return Verdict(True, ours) if least else Verdict(None, ours, "the smallest eigenvalues need all rows")
@@ -75,7 +75,7 @@ CLAIMS = {
     "fig4": Claim("f of common activations and scales", "curves only", partial(_dual, "f")),
     "fig5": Claim("g of common activations and scales", "curves only", partial(_dual, "g")),
     "table1": Claim(
-        "|X|² and the smallest eigenvalue of MNIST",
+        "‖X‖² and the smallest eigenvalue of MNIST",
         "; ".join(f"{how} {largest:g}, {smallest:g}" for how, (largest, smallest) in PRINTED["mnist"].items()),
         _spectrum,
         data="mnist",
