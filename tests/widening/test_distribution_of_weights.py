@@ -50,7 +50,7 @@ def test_counts_are_those_of_the_rule_and_exact(name, rule):
     assert mask.layers() == found.layers
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=15)
 @given(st.sampled_from(["resnet18", "convnet", "vgg16"]), st.sampled_from((1, 1.25, 1.5, 2)), st.integers(0, 3))
 def test_whole_kernels_stay_or_go_together_and_the_count_is_exact(name, factor, seed):
     build = FACTORIES[name]

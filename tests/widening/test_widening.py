@@ -41,7 +41,7 @@ FACTORIES = {
 }
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(st.sampled_from(sorted(FACTORIES)), st.integers(1, 6), st.floats(1, 12), st.integers(0, 3))
 def test_the_wide_network_has_exactly_the_narrow_ones_weights(name, base, factor, seed):
     build = FACTORIES[name]

@@ -18,7 +18,7 @@ Distribution = str | Callable[[Shapes, int], Mapping[str, int]]
 
 DISTRIBUTIONS = ("balanced", "uniform", "erk")
 GRANULARITIES = ("weight", "io")
-_MOST_MOVED = 25  # kernels of a size that are tried to make up what is missing, which is less than one of some size
+_MOST_MOVED = 8  # of the largest kernels, worth of weights of each size that are tried, where there are many sizes
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def _whole_kernels(counts: Mapping[str, int], shapes: Shapes) -> dict[str, int]:
         change(size, kernels)
         missing -= kernels * size
     spare = {name: max(kernels - 1, 0) for name, kernels in held.items()}
-    limits = {size: (max(-of(size, spare), -_MOST_MOVED), min(of(size, room), _MOST_MOVED)) for size in by_size}
+    moved = by_size[0] * (by_size[0] if len(by_size) < 3 else _MOST_MOVED)
+    limits = {size: (max(-of(size, spare), -(moved // size)), min(of(size, room), moved // size)) for size in by_size}
     for size, kernels in _changes(missing, limits, sum(counts.values())).items():
         change(size, kernels)
     return {name: held[name] * sizes[name] for name in shapes}
