@@ -139,3 +139,13 @@ def test_variances_far_apart_are_expanded_one_by_one():
     q = torch.logspace(-8, 2, 60, dtype=torch.float64)
     found, each = series.expand_distinct(get("silu"), q, slope=False), expand("silu", q)
     torch.testing.assert_close(found.coefficients, each.coefficients, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("variances", [1, 100])
+def test_what_is_remembered_can_be_differentiated_through(variances):
+    q = torch.linspace(1.5, 2, variances, dtype=torch.float64)
+    with torch.inference_mode():
+        series.expand_distinct(get("mish"), q, slope=False)
+    c = torch.full_like(q, 0.5).requires_grad_()
+    (found,) = torch.autograd.grad(series.dual(get("mish"), q, q, c).sum(), c)
+    assert torch.allclose(found, q * series.dual(get("mish"), q, q, c.detach(), slope=True))

@@ -7,20 +7,22 @@ variances between the smallest and the largest, and its own last terms tell whet
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from widthwise.activations import Activation
+from widthwise.activations import Activation, get
+from widthwise.activations.registry import in_catalogue
 from widthwise.duals.expansion import Expansion, expand
 
 __all__ = ["interpolated"]
 
-COUNTS = (12, 24, 48, 96)
+COUNTS = (12, 16, 24, 48, 96)
 WORTH = 4
 """Variances for each one expanded; with fewer it is as well to expand all."""
-NARROW = 1e-3
-"""Least half-width in log q, so that the points differ."""
+STEP = 0.5
+"""Ranges of log q begin and end at multiples of this, so that they come again and can be remembered."""
 LAST = 2
 """Terms of the polynomial that must have vanished."""
 ROUNDING = 4e-15
@@ -37,19 +39,33 @@ def interpolated(activation: Activation, q: Tensor, slope: bool, tolerance: floa
 
 
 def _interpolated(activation: Activation, q: Tensor, slope: bool, tolerance: float) -> Expansion | None:
-    ends = [math.log(float(end)) for end in torch.aminmax(q)]
-    middle, half = sum(ends) / 2, max((ends[1] - ends[0]) / 2, NARROW)
+    low, high = math.floor(math.log(float(q[0])) / STEP), math.ceil(math.log(float(q[-1])) / STEP)
+    middle, half = STEP * (low + high) / 2, STEP * max(high - low, 1) / 2
     for count in COUNTS:
         if WORTH * count > q.numel():
             return None
-        angles = math.pi * (torch.arange(count, dtype=q.dtype, device=q.device) + 0.5) / count
-        found = expand(activation, torch.exp(middle + half * torch.cos(angles)), slope=slope, tolerance=tolerance)
+        angles = _angles(count, q.device)
+        if in_catalogue(activation):
+            found = _remembered(activation.name, middle, half, count, slope, tolerance).to(q.device)
+        else:
+            found = expand(activation, torch.exp(middle + half * torch.cos(angles)), slope=slope, tolerance=tolerance)
         if not bool((found.scale > 0).all()):
             return None
         last = _last(found, angles)
         if last <= max(tolerance, ROUNDING):
             return _between(found, angles, (torch.log(q) - middle) / half, last)
     return None
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _remembered(name: str, middle: float, half: float, count: int, slope: bool, tolerance: float) -> Expansion:
+    q = torch.exp(middle + half * torch.cos(_angles(count, torch.device("cpu"))))
+    return expand(get(name), q, slope=slope, tolerance=tolerance)
+
+
+def _angles(count: int, device: torch.device) -> Tensor:
+    return math.pi * (torch.arange(count, dtype=torch.float64, device=device) + 0.5) / count
 
 
 def _last(found: Expansion, angles: Tensor) -> float:

@@ -95,8 +95,9 @@ def expand_distinct(activation: Activation, q: Tensor, slope: bool, tolerance: f
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)
 def _expand_known(name: str, q: float, slope: bool, tolerance: float) -> Expansion:
-    return expand(get(name), torch.tensor([q], dtype=torch.float64), slope=slope, tolerance=tolerance)
+    return expand(get(name), torch.tensor([q], dtype=torch.float64, device="cpu"), slope=slope, tolerance=tolerance)
 
 
 def warn(activation: Activation, expansion: Expansion) -> None:

@@ -192,7 +192,9 @@ def added(first: Pair, second: Pair | None, left: Tensor, right: Tensor) -> Pair
 def gap_of(covariance: Tensor, before: Pair, left: Trace, right: Trace) -> Tensor:
     """Return 1 - c of a covariance that a layer made, exactly 0 where both inputs entered it alike."""
     layout = before.layout
-    gap = 1 - safe_ratio(covariance, layout.left(left.after) * layout.right(right.after)).to(before.gap.dtype)
+    one = torch.ones((), dtype=covariance.dtype, device=covariance.device)
+    scales = layout.left(safe_ratio(one, left.after)), layout.right(safe_ratio(one, right.after))
+    gap = (1 - covariance * scales[0] * scales[1]).to(before.gap.dtype)
     alike = (before.gap == 0) & (layout.left(left.before) == layout.right(right.before))
     return torch.where(alike, 0.0, gap.clamp(min=0))
 
