@@ -204,12 +204,12 @@ def _turned(like, a):
 @njit
 def _rows_by_vector(values, indices, a):
     """``y = W x + bias`` for one example: each row's sum in four parts, which hides the latency of the additions."""
-    starts, ends, bounds, chunks = _i64(a[3]), _i64(a[4]), _i64(a[5]), a[6]
+    starts, length, bounds, chunks = _i64(a[3]), a[4], _i64(a[5]), a[6]
     x, y, bias, clip = alike(values, a[7]), alike(values, a[8]), alike(values, a[9]), a[10] != 0
     chunk = claim(a)
     while chunk < chunks:
         for row in range(bounds[chunk], bounds[chunk + 1]):
-            first, last = starts[row], ends[row]
+            first, last = starts[row], starts[row + length]
             total = bias[row]
             other, third, fourth = zero(values), zero(values), zero(values)
             k = first

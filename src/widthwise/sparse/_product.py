@@ -96,15 +96,15 @@ def _batch_last(like: Tensor, features: int, tiles: Tiling) -> Tensor:
 
 def _one_example(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool) -> Tensor:
     """Each row's sum for itself; vectors of examples would be all but empty."""
-    x, result = x.contiguous(), x.new_empty((bias.numel(), 1))
+    x, result = x.contiguous(), x.new_empty((1, bias.numel()))
     team = threads(values.numel())
     pieces = _pieces(team, 1)
-    begins, ends = (starts[:-1], starts[1:]) if starts.dim() == 1 else (starts[0], starts[-1])
+    stride, blocks = _shape(starts)
     run(
-        f"rows_by_vector_{suffix(x.dtype, columns.dtype)}", team, values, columns, begins, ends,
+        f"rows_by_vector_{suffix(x.dtype, columns.dtype)}", team, values, columns, starts, stride * blocks,
         _bounds(starts, pieces), pieces, x, result, bias, int(clip),
     )  # fmt: skip
-    return result.t()
+    return result
 
 
 def _placed(x: Tensor, tiles: Tiling, may_lie: bool) -> tuple[Tensor, int, Tensor]:
