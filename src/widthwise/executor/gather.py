@@ -17,7 +17,7 @@ _POLL = 1.0  # seconds
 def gather(executor: Executor, task: Task, calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
     """Yield what ``task`` returns for each tuple of arguments, in their order, as soon as it can be.
 
-    Calls whose worker vanishes are made again.
+    Calls whose worker vanishes are made again. No more results than twice the slots wait for their turn.
 
     Args:
         executor: where to call; nothing else may be under way there.
@@ -30,7 +30,7 @@ def gather(executor: Executor, task: Task, calls: Sequence[tuple[Any, ...]]) -> 
     waiting, found, losses = list(range(len(calls)))[::-1], {}, Counter[str]()
     for wanted in range(len(calls)):
         while wanted not in found:
-            while waiting and executor.free > 0:
+            while waiting and executor.free > 0 and (waiting[-1] <= wanted or len(found) < 2 * executor.slots):
                 at = waiting.pop()
                 executor.submit(str(at), task, *calls[at])
             done = executor.next(_POLL)

@@ -120,12 +120,17 @@ class Task:
         ntk = None if after.ntk is None else after.ntk.expand_as(after.gap)
         return Tile(rows, columns, nngp, ntk)
 
-    def tiles(self, rows: slice | None = None) -> Iterator[Tile]:
-        """Tiles that cover the matrix, or some rows; if symmetric, its upper triangle only."""
+    def tiles(self, rows: slice | None = None, band: slice | None = None) -> Iterator[Tile]:
+        """Tiles that cover the matrix, or some rows; if symmetric, its upper triangle only.
+
+        With a ``band`` of rows only those tiles that begin in it.
+        """
         high, wide = self._sizes()
         n1, n2 = self.shape
         start, stop, _ = (rows or slice(None)).indices(n1)
         for top in range(start, stop, high):
+            if band is not None and not band.start <= top < band.stop:
+                continue
             for at in range(top if self.symmetric and rows is None else 0, n2, wide):
                 yield self.tile(slice(top, min(top + high, stop)), slice(at, min(at + wide, n2)))
 

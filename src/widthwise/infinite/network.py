@@ -144,6 +144,8 @@ class Network(Layer):
         *,
         kernel: str = "ntk",
         watch: Callable[[float, float, str], None] | None = None,
+        jobs: int | None = None,
+        ray: str | None = None,
     ) -> Path:
         """Write a Gram matrix to an .npy file without holding it in memory.
 
@@ -156,14 +158,16 @@ class Network(Layer):
             x2: further inputs; by default ``x1``.
             kernel: ``"ntk"`` or ``"nngp"``.
             watch: called now and then with what is done, of how much, and where it stands.
+            jobs: processes that work out tiles, each with as many threads as PyTorch has here; this one if omitted.
+            ray: address of a Ray cluster to do so, or ``"local"``; its nodes must see the file's folder.
 
         Raises:
             InputError: as :meth:`blocks`, or if the name ends otherwise.
-            OSError: if the file cannot be written.
+            OSError: if the file cannot be written, the cluster cannot be reached, or a worker fails.
         """
         from widthwise.infinite.stream import save
 
-        return save(self, path, x1, x2, kernel, watch)
+        return save(self, path, x1, x2, kernel, watch, jobs, ray)
 
 
 def serial(*layers: Layer | ActivationLike) -> Network:

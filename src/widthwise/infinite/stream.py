@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from widthwise._atomic import atomic_path
 from widthwise.errors import InputError, check_choice, check_integer
-from widthwise.infinite.gram import Task, check_pair, parts
+from widthwise.infinite.gram import Task, Tile, check_pair, parts
+from widthwise.infinite.spread import spread_tiles
 
 if TYPE_CHECKING:
     from widthwise.infinite.network import Network
@@ -51,6 +53,8 @@ def save(
     x2: Tensor | None,
     kernel: str,
     watch: Callable[[float, float, str], None] | None,
+    jobs: int | None = None,
+    ray: str | None = None,
 ) -> Path:
     """Write a Gram matrix to an .npy file, of which no more than a block is held in memory."""
     task, target = _task(network, x1, x2, kernel), Path(path)
@@ -64,16 +68,43 @@ def save(
         file.truncate(offset + size)
         with mmap.mmap(file.fileno(), offset + size) as memory:
             whole = torch.frombuffer(memory, dtype=x1.dtype, offset=offset).view(task.shape)
-            _fill(whole, task, memory, watch)
+            with _tiles(network, target, x1, x2, kernel, task, jobs, ray) as tiles:
+                _fill(whole, task, tiles, memory, watch)
             del whole  # the map cannot close while a tensor looks into it
     return target
 
 
-def _fill(whole: Tensor, task: Task, memory: mmap.mmap, watch: Callable[[float, float, str], None] | None) -> None:
+@contextmanager
+def _tiles(
+    network: Network,
+    target: Path,
+    x1: Tensor,
+    x2: Tensor | None,
+    kernel: str,
+    task: Task,
+    jobs: int | None,
+    ray: str | None,
+) -> Iterator[Iterator[Tile]]:
+    """The tiles of a matrix, worked out here or by workers."""
+    if jobs is None and ray is None:
+        yield task.tiles()
+        return
+    rows = max(1, BLOCK // (task.shape[1] * x1.element_size()))
+    with spread_tiles(network, target, x1, x2, kernel, rows, jobs, ray) as tiles:
+        yield tiles
+
+
+def _fill(
+    whole: Tensor,
+    task: Task,
+    tiles: Iterator[Tile],
+    memory: mmap.mmap,
+    watch: Callable[[float, float, str], None] | None,
+) -> None:
     """Write tile by tile and let go of what is written."""
     n1 = task.shape[0]
     held, done = 0, 0
-    for tile in task.tiles():
+    for tile in tiles:
         (part,) = parts(tile)
         task.put(whole, tile, part.to(whole.device))
         held += part.numel() * part.element_size()
