@@ -116,7 +116,7 @@ def test_training_learns_and_takes_either_schedule():
     torch.manual_seed(0)
     x = torch.randn(256, 1, 4, 4)
     y = (x.mean((1, 2, 3)) > 0).long()
-    for milestones in ((3,), ()):
+    for milestones in ((3,), (), None):
         model, seen = mlp(16, 2, width=16), []
         descend(
             model, (x, y), epochs=4, batch=32, milestones=milestones, weight_decay=0.0, shift=0, seed=0,

@@ -23,30 +23,32 @@ def descend(
     *,
     epochs: int,
     batch: int,
-    milestones: Sequence[int],
+    milestones: Sequence[int] | None,
     weight_decay: float,
     shift: int,
     seed: int,
-    after_epoch: Callable[[], None],
+    lr: float = 0.1,
+    after_epoch: Callable[[], object] | None = None,
 ) -> None:
-    """SGD of momentum 0.9 from a rate of 0.1, which falls to a tenth at each milestone, or to zero as a cosine.
+    """SGD of momentum 0.9, its rate falling to a tenth at each milestone, or to zero as a cosine.
 
     Args:
         model: trained in place.
         data: images and labels.
         epochs: passes over them.
         batch: images a step.
-        milestones: epochs; if there are none, the rate falls as a cosine.
+        milestones: epochs; ``None`` for the cosine.
         weight_decay: of every parameter.
         shift: pixels by which images are moved at random; they are mirrored at random too, unless it is 0.
         seed: of the order of images, their moves and mirrors.
+        lr: rate of the first epoch.
         after_epoch: called at the end of each.
     """
     x, y = data
     generator = seeded(seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=weight_decay)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=weight_decay)
     schedule: LRScheduler = (
-        MultiStepLR(optimizer, list(milestones)) if milestones else CosineAnnealingLR(optimizer, epochs)
+        CosineAnnealingLR(optimizer, epochs) if milestones is None else MultiStepLR(optimizer, list(milestones))
     )
     for _ in range(epochs):
         model.train()
@@ -56,7 +58,8 @@ def descend(
             torch.autograd.backward(functional.cross_entropy(model(images), y[chosen]))
             optimizer.step()
         schedule.step()
-        after_epoch()
+        if after_epoch is not None:
+            after_epoch()
 
 
 def augmented(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
@@ -84,4 +87,5 @@ def shrunk(data: Pair, factor: int) -> Pair:
 
     With channels last, oneDNN 3.x writes past its workspace where a shortcut reads fewer than eight channels.
     """
-    return functional.avg_pool2d(data[0].contiguous(), factor), data[1]
+    images = data[0].contiguous()
+    return (functional.avg_pool2d(images, factor) if factor > 1 else images), data[1]

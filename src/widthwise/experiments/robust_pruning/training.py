@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from widthwise import models
 from widthwise.data import Splits, examples_per_class
-from widthwise.experiments.common import seeded, thin
+from widthwise.experiments import images
+from widthwise.experiments.common import thin
+from widthwise.experiments.images import accuracy, descend
 from widthwise.experiments.outcome import Row
 from widthwise.experiments.robust_pruning.imagenet import bottleneck_resnet50
 from widthwise.masks import Mask
@@ -94,7 +96,7 @@ def trained(case: Case, splits: Splits) -> Row:
     mask = _pruned_and_trained(model, case, train)
     return {
         "dead_layers": 0 if mask is None else len(dead_layers(mask)),
-        "test_accuracy": _accuracy(model, thin(splits.test, case.tested, 0)),
+        "test_accuracy": accuracy(model, thin(splits.test, case.tested, 0)),
     }
 
 
@@ -117,40 +119,20 @@ def _pruned_and_trained(model: nn.Module, case: Case, train: tuple[Tensor, Tenso
 
 
 def _train(model: nn.Module, case: Case, data: tuple[Tensor, Tensor]) -> None:
-    x, y = data
-    generator = seeded(case.seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=case.lr, momentum=0.9, weight_decay=5e-4)
-    drops = [int(case.epochs * drop) for drop in case.drops]
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops)
-    model.train()
-    for _ in range(case.epochs):
-        for chosen in torch.split(torch.randperm(len(x), generator=generator), BATCH):
-            images = _augmented(x[chosen], case.shift, generator) if case.shift else x[chosen]
-            optimizer.zero_grad()
-            torch.autograd.backward(functional.cross_entropy(model(images), y[chosen]))
-            optimizer.step()
-        schedule.step()
-
-
-def _augmented(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Each image mirrored or not, and moved by up to ``shift`` pixels, zeros coming in."""
-    mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
-    padded = functional.pad(torch.where(mirrored, x.flip(-1), x), [shift] * 4)
-    moves = torch.randint(0, 2 * shift + 1, (len(x), 2), generator=generator).tolist()
-    height, width = x.shape[-2:]
-    return torch.stack([image[:, a : a + height, b : b + width] for image, (a, b) in zip(padded, moves, strict=True)])
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, data: tuple[Tensor, Tensor]) -> float:
-    model.eval()
-    right = [(model(x).argmax(1) == y).sum() for x, y in zip(*(torch.split(part, 500) for part in data), strict=True)]
-    return float(torch.stack(right).sum()) / len(data[1])
+    descend(
+        model,
+        data,
+        lr=case.lr,
+        epochs=case.epochs,
+        batch=BATCH,
+        milestones=[int(case.epochs * drop) for drop in case.drops],
+        weight_decay=5e-4,
+        shift=case.shift,
+        seed=case.seed,
+    )
 
 
 def shrunk(splits: Splits, factor: int) -> Splits:
     """Images averaged over squares of ``factor`` pixels."""
-    if factor == 1:
-        return splits
-    train, test = ((functional.avg_pool2d(x, factor), y) for x, y in (splits.train, splits.test))
+    train, test = (images.shrunk(part, factor) for part in (splits.train, splits.test))
     return Splits(**{**vars(splits), "train": train, "test": test})

@@ -65,7 +65,7 @@ def _trained(scale: str, data: Any, seed: int, seeds: int | None) -> tuple[Runs,
     if scale == "paper" and data is None:
         raise InputError("data: got none, allowed is the path of ImageNet's images, all of one size")
     if scale == "paper":
-        runs = runs_of(scale, data, seed, seeds or 1, epochs=150, batch=256, milestones=(), weight_decay=1e-4)
+        runs = runs_of(scale, data, seed, seeds or 1, epochs=150, batch=256, milestones=None, weight_decay=1e-4)
     else:
         runs = runs_of(scale, data, seed, seeds)
     kinds: list[Kind] = [(DENSE, width, width) for width in widths]

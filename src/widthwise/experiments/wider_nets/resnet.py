@@ -26,7 +26,7 @@ Kind = tuple[str, int, int]
 
 DENSE, SPARSE, IO = "dense", "sparse", "sparse, whole kernels"
 LINEAR, NONLINEAR = "linear bottleneck", "non-linear bottleneck"
-_WIDEN: dict[str, dict[str, str]] = {
+_WIDEN: dict[str, dict[str, Any]] = {
     SPARSE: {"method": "sparse"},
     IO: {"method": "sparse", "granularity": "io"},
     LINEAR: {"method": "linear_bottleneck"},
@@ -46,7 +46,7 @@ class Setup:
         tested: test images.
         epochs: passes over the training images.
         batch: images a step.
-        milestones: epochs at which the learning rate falls to a tenth; if there are none it falls to zero as a cosine.
+        milestones: epochs at which the learning rate falls to a tenth; ``None`` for a cosine down to zero.
         shift: pixels by which training images are moved at random; they are mirrored at random too.
         weight_decay: of every parameter.
     """
@@ -58,7 +58,7 @@ class Setup:
     tested: int
     epochs: int
     batch: int
-    milestones: tuple[int, ...]
+    milestones: tuple[int, ...] | None
     shift: int
     weight_decay: float = 5e-4
 
@@ -151,8 +151,7 @@ class Runs:
             torch.manual_seed(case.seed)
             model = self.build(case.width)
         else:
-            chosen: dict[str, Any] = _WIDEN[case.method]
-            model = widen(self.build, case.base, case.width / case.base, seed=case.seed, **chosen)[0]
+            model = widen(self.build, case.base, case.width / case.base, seed=case.seed, **_WIDEN[case.method])[0]
         descend(
             model,
             self._train,
