@@ -107,6 +107,7 @@ def test_the_claims_hold_on_the_papers_own_numbers(table):
     ]
     assert CLAIMS[table].judge(rows).held
     assert CLAIMS[table].judge([{**row, "test_accuracy": 0.5} for row in rows]).held is None
+    assert CLAIMS[table].judge([{**row, "test_accuracy": row["test_accuracy"] / 3} for row in rows]).held is None
     assert not CLAIMS[table].judge([{**row, "test_accuracy": 1 - row["test_accuracy"]} for row in rows]).held
     assert CLAIMS[table].judge([row for row in rows if row["seed"]]).held is None  # one run has no error
 
@@ -127,11 +128,12 @@ def test_the_matrix_of_winners_is_that_of_the_papers_tables():
     assert len(decided) == 9
     for row in decided:
         assert row["winner"] == theirs[row["network"], row["sparsity"]]
-    matrix = [{"network": n, "sparsity": s, "winner": w, "paper": w} for (n, s), w in theirs.items()]
+    matrix = [{"network": n, "sparsity": s, "winner": w, "paper": w, "accuracy": 0.9} for (n, s), w in theirs.items()]
     judge = CLAIMS["table6"].judge
     assert judge(matrix).held
     assert judge([{**row, "winner": "C"} for row in matrix]).held is None
     assert judge([{**row, "winner": "random"} for row in matrix]).held is False
+    assert judge([{**row, "accuracy": 0.2} for row in matrix]).held is None
 
 
 def test_the_runs_of_several_tables_are_shared(tmp_path, monkeypatch):

@@ -16,6 +16,10 @@ __all__ = ["CLAIMS"]
 _CHANCE = 0.15
 """An accuracy on ten classes above which a network has learned something."""
 
+_TRAINED = 0.4
+_UNTRAINED = "the networks are far from trained, the best has {:.0%}"
+"""Which trains fastest is then seen, not which ends best."""
+
 
 def _neurons(rows: Sequence[Row]) -> Verdict:
     """Figure 1: layers without a weight in each phase."""
@@ -61,6 +65,8 @@ def _leads(method: str, others: Sequence[str], networks: Sequence[str], rows: Se
     won = sum(ahead(cell, method, other) for cell, other in pairs)
     lost = sum(ahead(cell, other, method) for cell, other in pairs)
     ours = f"{method} ahead in {won} of {len(pairs)} comparisons, behind in {lost}"
+    if pairs and (best := max(mean for cell in found.values() for mean, _ in cell.values())) < _TRAINED:
+        return Verdict(None, ours, _UNTRAINED.format(best))
     if not pairs:
         return Verdict(None, "–", f"{' and '.join(networks)} not run")
     if lost:
@@ -74,6 +80,8 @@ def _matrix(rows: Sequence[Row]) -> Verdict:
     same = sum(row["winner"] == row["paper"] for row in known)
     other = [row for row in known if row["winner"] not in ("C", row["paper"])]
     ours = f"{same} of {len(known)} entries the same"
+    if (best := max(row["accuracy"] for row in rows)) < _TRAINED:
+        return Verdict(None, ours, _UNTRAINED.format(best))
     if other:
         named = ", ".join(f"{row['winner']} on {row['network']} at {row['sparsity']:.0%}" for row in other)
         return Verdict(False, ours, f"here {named} leads")
