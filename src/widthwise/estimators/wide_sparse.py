@@ -22,6 +22,7 @@ __all__ = ["WideSparseClassifier", "WideSparseRegressor"]
 
 Array = NDArray[Any]
 _DTYPES = (np.float32, np.float64)
+_SAMPLE = 1000  # examples from which those are drawn by which a width is chosen
 
 
 class _WideSparse(BaseEstimator):  # type: ignore[misc]
@@ -100,11 +101,12 @@ class _WideSparse(BaseEstimator):  # type: ignore[misc]
         self._inputs = standard("X", x, weights)
         source = check_random_state(self.random_state)
         budget = Budget(self.weights, self.width, self.depth, self.activation, self.last_layer)
-        model, pruned = budget.network(x.shape[1], outputs, source.randint(2**31 - 1))
-        self._engine: Engine = engine_of(model.to(torch.from_numpy(x[:0]).dtype), pruned)
+        sample = self._standardised(x[:_SAMPLE])
+        self.width_ = budget.width_for(sample, outputs)
+        model, pruned = budget.network(x.shape[1], outputs, self.width_, source.randint(2**31 - 1))
+        self._engine: Engine = engine_of(model.to(sample.dtype), pruned)
         self._history = History(torch.zeros(2, len(self._engine.theta), dtype=self._engine.theta.dtype))
         self._source = torch.Generator().manual_seed(source.randint(2**31 - 1))
-        self.width_ = budget.width_for(x.shape[1], outputs)
         self.n_weights_ = self.weights
         self.loss_curve_ = self._history.losses
 
@@ -154,9 +156,11 @@ class _WideSparse(BaseEstimator):  # type: ignore[misc]
         )
 
     def _prepared(self, x: Array) -> Tensor:
-        """Standardised, a missing value and what has no spread at the mean, 0."""
-        scaled = self._inputs.transform(x)
-        return self._engine.prepared(torch.from_numpy(np.nan_to_num(scaled, copy=False)))
+        return self._engine.prepared(self._standardised(x))
+
+    def _standardised(self, x: Array) -> Tensor:
+        """What is missing, and what has no spread, at the mean, 0."""
+        return torch.from_numpy(np.nan_to_num(self._inputs.transform(x), copy=False))
 
     def _outputs(self, X: ArrayLike) -> Tensor:
         check_is_fitted(self)
@@ -181,8 +185,8 @@ class WideSparseRegressor(MultiOutputMixin, RegressorMixin, _WideSparse):  # typ
 
     Args:
         weights: number of weights, exactly; biases come on top.
-        width: hidden units a layer; by default what :func:`~widthwise.best_width` predicts, or for deeper networks four
-            times the width of the dense network of so many weights.
+        width: hidden units a layer; by default what :func:`~widthwise.best_width` predicts from the condition number of
+            tangent kernels at initialization: that of the dense network of so many weights, or up to 16 times as many.
         depth: hidden layers.
         activation: name of the activation.
         last_layer: ``"balanced"`` cuts the largest layers first, ``"dense"`` keeps the last one whole.
