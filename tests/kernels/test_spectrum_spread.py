@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import torch
 from torch.nn import functional
 
 from widthwise.errors import InputError
-from widthwise.executor import executing
-from widthwise.executor.gather import gather
 from widthwise.kernels import extreme_eigenvalues
 
 
@@ -51,10 +48,8 @@ def test_workers_need_a_folder():
         extreme_eigenvalues(rows(), jobs=2)
 
 
-def test_what_goes_wrong_is_said(tmp_path):
+def test_equal_rows_are_refused(tmp_path):
     equal = rows()
     equal[1] = equal[0]
     with pytest.raises(InputError, match="singular|equal"):
         extreme_eigenvalues(equal, tile=20, folder=tmp_path / "a", jobs=1)
-    with executing(1) as executor, pytest.raises(OSError, match="JSONDecodeError: Expecting value"):
-        list(gather(executor, json.loads, [("1",), ("no",)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 from widthwise.executor.base import Executor, Task
@@ -27,20 +28,22 @@ def gather(executor: Executor, task: Task, calls: Sequence[tuple[Any, ...]]) -> 
     Raises:
         OSError: if a call fails; the message is that of its error.
     """
-    waiting, found, losses = list(range(len(calls)))[::-1], {}, Counter[str]()
+    waiting = list(range(len(calls)))  # a heap: the first is wanted first, lost calls among them
+    found: dict[int, Any] = {}
+    losses: Counter[str] = Counter()
     for wanted in range(len(calls)):
         while wanted not in found:
-            while waiting and executor.free > 0 and (waiting[-1] <= wanted or len(found) < 2 * executor.slots):
-                at = waiting.pop()
+            while waiting and executor.free > 0 and (waiting[0] <= wanted or len(found) < 2 * executor.slots):
+                at = heappop(waiting)
                 executor.submit(str(at), task, *calls[at])
             done = executor.next(_POLL)
             if done is None:
                 continue
             losses[done.key] += done.lost
             if done.lost and losses[done.key] <= _LOSSES:
-                waiting.append(int(done.key))
+                heappush(waiting, int(done.key))
             elif done.error:
-                raise OSError(f"{task.__name__}{calls[int(done.key)]!r:.200}: {done.error}")
+                raise OSError(f"{task.__name__}: {done.error}")
             else:
                 found[int(done.key)] = done.value
         yield found.pop(wanted)
