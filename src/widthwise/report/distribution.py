@@ -53,7 +53,7 @@ def distribution(plans: Sequence[Plan]) -> Figure:
     for axes, title in ((top, "weights of each layer"), (foot, "connectivity (%)")):
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         axes.set_title(title)
     top.legend(frameon=False, fontsize=9)
     foot.set_xticks(places, [name.removesuffix(".weight") for name in names], rotation=90, fontsize=8)
