@@ -311,3 +311,11 @@ def test_other_stacks_are_left_to_the_layers(monkeypatch, layers):
     network = Network(*layers, GlobalAvgPool(), Dense())
     for single, double in seen_two_ways(monkeypatch, network, images(6, 6, n=3, channels=2)):
         assert torch.allclose(single.double(), double, rtol=1e-5)
+
+
+def test_images_beyond_single_precision_are_refused(monkeypatch):
+    monkeypatch.setattr("widthwise.infinite.displaced.WORTH", 0)
+    network = Network(Conv(), "relu", GlobalAvgPool(), Dense())
+    with pytest.raises(ww.InputError, match="beyond the largest torch.float32"):
+        network.kernels(1e25 * images(3, 3, n=2).float())
+    assert not network.kernels(0 * images(3, 3, n=2).float()).ntk.any()

@@ -231,3 +231,11 @@ def test_series_of_few_terms_are_the_whole_ones():
     nngp, ntk = MLP(2, "tanh", 1.4).kernels(x)
     assert torch.allclose(nngp, K, rtol=1e-12, atol=1e-14)
     assert torch.allclose(ntk, T, rtol=1e-12, atol=1e-14)
+
+
+def test_the_tangent_kernel_of_a_jump_is_refused():
+    x = torch.randn(3, 2)
+    with pytest.raises(ww.InputError, match="layers: sign jumps at 0"):
+        MLP(1, "sign").ntk(x)
+    angles = torch.acos(torch.nn.functional.normalize(x) @ torch.nn.functional.normalize(x).mT - 1e-7)
+    assert torch.allclose(MLP(1, "sign").nngp(x), 1 - 2 * angles / math.pi, atol=1e-3)

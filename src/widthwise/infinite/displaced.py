@@ -59,7 +59,8 @@ def trace_displaced(network: Network, images: Images, tangent: bool) -> Trace:
     stack = _Stack(before, images, inner)
     parts = [slice(start, start + SIDE) for start in range(0, len(stack.tables), SIDE)]
     covariances = np.concatenate([_pooled(stack, stack, part, part, OWN)[0].diagonal() for part in parts])
-    pooled = root(torch.from_numpy(covariances)).to(rows.r.dtype)
+    covariance = torch.from_numpy(covariances).nan_to_num(nan=math.inf)  # as it is of inputs beyond the largest number
+    pooled = root(covariance).to(rows.r.dtype)
     inner.append(Trace(rows.r, pooled))
     rows = replace(rows, r=pooled, fresh=False)
     for layer in network.layers[len(inner) :]:

@@ -158,6 +158,11 @@ class Nonlinear(Layer):
                 f"layers: {self.known.name} acts on what is not normal; allowed are activations after Dense or Conv, "
                 "with LayerNorm, Residual or pooling between at most"
             )
+        if rows.tangent and self.known.jumps:
+            raise InputError(
+                f"layers: {self.known.name} jumps at {self.known.jumps[0]:g}, so that its derivative has no second "
+                "moment and the tangent kernel is infinite; allowed is nngp, or a continuous activation"
+            )
         after, tables, note = self.rule.rows(rows)
         trace = Trace(rows.r, after, tables, note=note)
         return self._follow(trace, replace(rows, r=after, gaussian=False, fresh=False))
