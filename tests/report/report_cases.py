@@ -10,7 +10,7 @@ from dataclasses import replace
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from widthwise.comparison import Comparison, Row
+from widthwise.comparison import Comparison, Finding, Row
 
 NAN = float("nan")
 INPUTS, CLASSES, BASE, SEEDS = 64, 10, 3, 5
@@ -35,10 +35,19 @@ def digits(factors=(2, 4, 8, 16, 32), seeds=SEEDS) -> Comparison:
         budget=BUDGET,
         rows=tuple(rows),
         findings=(
-            f"{best.label} is the best use of {BUDGET} weights: {100 * best.mean:.1f} % "
-            f"against {100 * rows[0].mean:.1f} % for dense x1.",
-            f"The predicted kernel distance is least for {foretold.label}, the measured one for {seen.label}.",
-            f"After 50 epochs {best.label} has learnt more than dense x1 does in 200.",
+            Finding(
+                f"{best.label} is the best use of {BUDGET} weights: {100 * best.mean:.1f} % "
+                f"against {100 * rows[0].mean:.1f} % for dense x1.",
+                rows=(best.label, "dense x1"),
+            ),
+            Finding(
+                f"The predicted distance is least for {foretold.label}, the measured one for {seen.label}.",
+                "distance",
+                (foretold.label, seen.label),
+            ),
+            Finding(
+                f"After 50 epochs {best.label} has learnt more than dense x1 does in 200.", "curves", (best.label,)
+            ),
         ),
         settings={
             "base_width": BASE,
@@ -178,7 +187,7 @@ def hostile() -> Comparison:
         full,
         data=HOSTILE,
         rows=rows,
-        findings=(HOSTILE, f"{HOSTILE} x4 is kernel"),
+        findings=(HOSTILE, Finding(HOSTILE, HOSTILE, (f"{HOSTILE} x4",))),
         settings={HOSTILE: HOSTILE, "set": {"b", "a"}, "nested": {"x": [1, HOSTILE]}},
         machine={HOSTILE: HOSTILE},
     )

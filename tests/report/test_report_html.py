@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import pytest
 import report_cases as cases
 
+from widthwise.comparison import Finding
 from widthwise.errors import InputError, InputTypeError
 from widthwise.report import html_report, write
 from widthwise.report.summary import METRICS, Metric, Summary, compact
@@ -193,7 +194,7 @@ def test_findings_stand_beside_their_evidence():
 
 
 def test_a_finding_whose_plot_is_missing_moves_to_the_first():
-    page = html_report(replace(cases.bare(), findings=("The kernel of sparse x4 is near.",)))
+    page = html_report(replace(cases.bare(), findings=(Finding("The kernel of sparse x4 is near.", "distance"),)))
     assert "The kernel of sparse x4 is near." in page[page.index('id="accuracy"') :].split("</section>")[0]
 
 

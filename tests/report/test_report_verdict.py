@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ import pytest
 import report_cases as cases
 from scipy import stats
 
+from widthwise.comparison import Finding
+from widthwise.comparison.findings import findings
 from widthwise.report.verdict import answer, claims
 
 
@@ -88,10 +91,24 @@ def test_diverged_seeds_leave_no_interval():
 def test_findings_find_their_rows_and_their_plot():
     said = claims(cases.digits())
     assert [c.plot for c in said] == ["accuracy", "distance", "curves"]
-    assert {r.label for r in said[0].rows} == {"dense x1", "snip x8"}
+    assert [r.label for r in said[0].rows] == ["snip x8", "dense x1"]
 
 
-def test_a_label_inside_another_is_not_mentioned():
-    comparison = replace(cases.digits(), findings=("sparse x16 and sparse x2.", "x sparse x4", "sparse x2.5"))
-    labels = [{r.label for r in c.rows} for c in claims(comparison)]
-    assert labels == [{"sparse x16", "sparse x2"}, {"sparse x4"}, set()]
+def test_what_a_finding_does_not_say_is_not_guessed():
+    rows = ("sparse x2", "no such row")
+    findings = ("sparse x16 and the kernel", Finding("a layer died", "layers", rows))
+    said = claims(replace(cases.digits(), findings=findings))
+    assert [(c.plot, [r.label for r in c.rows]) for c in said] == [("accuracy", []), ("layers", ["sparse x2"])]
+
+
+def test_the_findings_of_a_comparison_know_their_evidence():
+    comparison = cases.diverged()
+    found = findings(comparison)
+    labels = {row.label for row in comparison.rows}
+    assert {finding.evidence for finding in found} == {"accuracy", "distance"}
+    for finding in found:
+        assert finding.rows
+        assert set(finding.rows) <= labels
+        assert str(finding) == finding
+    again = pickle.loads(pickle.dumps(found))
+    assert [(f, f.evidence, f.rows) for f in again] == [(f, f.evidence, f.rows) for f in found]

@@ -1,6 +1,6 @@
 """The main job: which way of spending a weight budget is best."""
 
-from widthwise.comparison.result import Comparison, Row
+from widthwise.comparison.result import Comparison, Finding, Row
 from widthwise.comparison.run import compare
 
-__all__ = ["Comparison", "Row", "compare"]
+__all__ = ["Comparison", "Finding", "Row", "compare"]

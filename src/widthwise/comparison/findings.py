@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 from scipy.special import stdtrit
 
-from widthwise.comparison.result import Comparison, Row
+from widthwise.comparison.result import Comparison, Finding, Row
 from widthwise.comparison.ways import DENSE, SPARSE
 
 __all__ = ["findings", "paired_difference"]
 
 
-def findings(found: Comparison) -> tuple[str, ...]:
+def findings(found: Comparison) -> tuple[Finding, ...]:
     """Sentences on what is best, how sure that is, what width alone did, and what theory had foretold."""
     said = [_best(found), _runner_up(found), _share_of_width(found), _foretold(found), *_troubles(found)]
-    return tuple(sentence for sentence in said if sentence)
+    return tuple(sentence for sentence in said if sentence is not None)
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
@@ -32,68 +32,75 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, fl
     return statistics.fmean(pairs), half
 
 
-def _best(found: Comparison) -> str:
+def _best(found: Comparison) -> Finding:
     best, base = found.best, found.baseline
     if best is base:
-        return (
+        text = (
             f"The dense network of width {base.width} spends {found.budget} weights best: "
             f"{_value(found, base)}; nothing wider beat it on the validation set."
         )
+        return Finding(text, rows=[base.label])
     gain, half = paired_difference(best.test, base.test)
-    return (
+    text = (
         f"{_name(best)} spends {found.budget} weights best: {_value(found, best)}, against {_value(found, base)} of "
         f"the dense network of width {base.width} ({_gain(found, gain, half)})."
     )
+    return Finding(text, rows=[best.label, base.label])
 
 
-def _runner_up(found: Comparison) -> str:
+def _runner_up(found: Comparison) -> Finding | None:
     second = next((r for r in found.rows if r.rank == 2), None)
     if second is None:
-        return ""
+        return None
     gain, half = paired_difference(found.best.test, second.test)
     sure = math.isfinite(half) and abs(gain) > half
     verdict = "" if sure else "; with these seeds the two cannot be told apart"
-    return f"Next is {_name(second)} with {_value(found, second)} ({_gain(found, gain, half)} for the best{verdict})."
+    text = f"Next is {_name(second)} with {_value(found, second)} ({_gain(found, gain, half)} for the best{verdict})."
+    return Finding(text, rows=[found.best.label, second.label])
 
 
-def _share_of_width(found: Comparison) -> str:
+def _share_of_width(found: Comparison) -> Finding | None:
     """(sparse - base) / (dense - base) at the best sparse width: Figure 7 of the wider-nets paper."""
     sparse = [r for r in found.rows if r.method == SPARSE and math.isfinite(r.mean)]
     if not sparse:
-        return ""
+        return None
     top = max(sparse, key=lambda r: r.mean)
     dense = next((r for r in found.rows if r.method == DENSE and r.width == top.width), None)
     if dense is None or not dense.mean > found.baseline.mean:
-        return ""
+        return None
     share = (top.mean - found.baseline.mean) / (dense.mean - found.baseline.mean)
-    return (
+    text = (
         f"Width alone: at width {top.width} the dense network, with {dense.weights / found.budget:.3g} times the "
         f"weights, reaches {_value(found, dense)}; the sparse one, with none added, gets {share:.0%} of that gain."
     )
+    return Finding(text, rows=[top.label, dense.label, found.baseline.label])
 
 
-def _foretold(found: Comparison) -> str:
+def _foretold(found: Comparison) -> Finding | None:
     family = [r for r in found.family(SPARSE) if math.isfinite(r.mean)]
-    said = []
+    said, shown = [], []
     for what, attribute in (("formula (4)", "predicted"), ("the measured kernel distance", "measured")):
         rows = [r for r in family if getattr(r, attribute) is not None]
         if len(rows) > 1:
-            width = min(rows, key=lambda r: float(getattr(r, attribute))).width
-            said.append(f"{what} is least at width {width}")
+            least = min(rows, key=lambda r: float(getattr(r, attribute)))
+            said.append(f"{what} is least at width {least.width}")
+            shown.append(least.label)
     if not said:
-        return ""
-    actual = max(family, key=lambda r: r.mean).width
-    return f"Before training, {' and '.join(said)}; the sparse family tests best at width {actual}."
+        return None
+    actual = max(family, key=lambda r: r.mean)
+    text = f"Before training, {' and '.join(said)}; the sparse family tests best at width {actual.width}."
+    return Finding(text, "distance", dict.fromkeys([*shown, actual.label]))
 
 
-def _troubles(found: Comparison) -> list[str]:
+def _troubles(found: Comparison) -> list[Finding]:
     said = []
     for row in found.rows:
         lost = sum(not math.isfinite(v) for v in row.test)
         if lost:
-            said.append(f"{_name(row)}: {lost} of {len(row.test)} networks diverged; a smaller learning rate may help.")
+            advice = f"{lost} of {len(row.test)} networks diverged; a smaller learning rate may help."
+            said.append(Finding(f"{_name(row)}: {advice}", rows=[row.label]))
         if row.notes:
-            said.append(f"{_name(row)}: {row.notes[0]}")
+            said.append(Finding(f"{_name(row)}: {row.notes[0]}", "layers", [row.label]))
     return said
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
 
-__all__ = ["Comparison", "Row"]
+__all__ = ["Comparison", "Finding", "Row"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,26 @@ class Row:
         return statistics.stdev(finite) if len(finite) > 1 else 0.0
 
 
+class Finding(str):
+    """A sentence that says what was found, and where the evidence for it lies.
+
+    Args:
+        text: the sentence.
+        evidence: the plot that bears it out: ``"accuracy"`` or ``"distance"`` against width, the training ``"curves"``,
+            or the ``"layers"``.
+        rows: labels of the rows that it speaks of.
+    """
+
+    evidence: str
+    rows: tuple[str, ...]
+
+    def __new__(cls, text: str, evidence: str = "accuracy", rows: Iterable[str] = ()) -> Finding:
+        """A string, so that a finding is printed and compared as its sentence."""
+        made = super().__new__(cls, text)
+        made.evidence, made.rows = evidence, tuple(rows)
+        return made
+
+
 def _mean(values: tuple[float, ...]) -> float:
     finite = [v for v in values if math.isfinite(v)]
     return statistics.fmean(finite) if finite else math.nan
@@ -85,7 +105,8 @@ class Comparison:
         metric: ``"accuracy"`` (fraction correct) or ``"R2"`` (coefficient of determination); larger is better.
         budget: number of weights every ranked row has.
         rows: baseline first, then by method and width.
-        findings: sentences that say what was found, each beside its numbers.
+        findings: sentences that say what was found, each beside its numbers; those of ours know their evidence
+            (:class:`Finding`).
         settings: every choice that shaped the run, by name.
         machine: versions and hardware.
         seconds: wall time of the training.

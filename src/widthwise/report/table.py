@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from widthwise.comparison import Comparison, Row
+from widthwise.comparison import Comparison, Finding, Row
 from widthwise.errors import check_type
 from widthwise.report.summary import Metric, Summary, baseline, best, clean, compact, difference
 
@@ -227,6 +227,8 @@ def to_json(comparison: Comparison) -> str:
         record["curve"] = [list(point) for point in row.curve]
     fields = ("data", "task", "metric", "budget", "seconds", "findings", "settings", "machine")
     whole = {name: getattr(comparison, name) for name in fields}
+    ours = [f if isinstance(f, Finding) else Finding(f) for f in comparison.findings]
+    whole["evidence"] = [{"plot": finding.evidence, "rows": finding.rows} for finding in ours]
     return json.dumps(plain(whole | {"rows": rows}), indent=2, allow_nan=False)
 
 

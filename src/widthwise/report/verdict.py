@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from widthwise.comparison import Comparison, Row
+from widthwise.comparison import Comparison, Finding, Row
 from widthwise.comparison.findings import paired_difference
 from widthwise.report.summary import Metric, Summary, baseline, best, clean, difference
 from widthwise.report.table import ranked
 
 __all__ = ["Answer", "Claim", "answer", "claims"]
-
-TOPICS = {
-    "distance": ("kernel", "formula", "infinite", "predict"),
-    "layers": ("layer",),
-    "curves": ("epoch", "converge", "faster", "slower"),
-}
 
 
 @dataclass(frozen=True)
@@ -81,15 +74,15 @@ def _baseline_won(comparison: Comparison, winner: Row, numbers: tuple[tuple[str,
 
 
 def claims(comparison: Comparison) -> tuple[Claim, ...]:
-    """The comparison's own findings, each with the rows whose labels it mentions and the plot of its topic."""
-    return tuple(_claim(str(text), ranked(comparison)) for text in comparison.findings)
+    """The comparison's own findings, each with the rows it speaks of, by rank, and the plot that bears it out."""
+    rows = ranked(comparison)
+    return tuple(_claim(finding, rows) for finding in comparison.findings)
 
 
-def _claim(text: str, rows: Sequence[Row]) -> Claim:
-    mentioned = tuple(r for r in rows if re.search(rf"(?<!\w){re.escape(r.label)}(?![\w.]\w|\w)", text))
-    words = text.lower()
-    plot = next((plot for plot, signs in TOPICS.items() if any(s in words for s in signs)), "accuracy")
-    return Claim(clean(text), mentioned, plot)
+def _claim(finding: str, rows: Sequence[Row]) -> Claim:
+    if not isinstance(finding, Finding):
+        return Claim(clean(finding))
+    return Claim(clean(finding), tuple(r for r in rows if r.label in finding.rows), finding.evidence)
 
 
 def _how_sure(winner: Row, reference: Row, metric: Metric) -> str:

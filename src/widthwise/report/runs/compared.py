@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from widthwise.comparison import Comparison, Row
+from widthwise.comparison import Comparison, Finding, Row
 from widthwise.errors import DataError
 from widthwise.report.runs.reading import mapping_in, read_json
 from widthwise.report.runs.values import is_number
@@ -36,7 +36,7 @@ def read_comparison(path: Path) -> Comparison:
             metric=str(record["metric"]),
             budget=int(record["budget"]),
             rows=rows,
-            findings=tuple(map(str, record.get("findings", ()))),
+            findings=tuple(_findings(record)),
             settings=mapping_in(record, "settings"),
             machine=mapping_in(record, "machine"),
             seconds=float(record.get("seconds", 0.0)),
@@ -48,6 +48,13 @@ def read_comparison(path: Path) -> Comparison:
     if not rows:
         raise DataError(f"{path}: a comparison without rows; run the comparison again")
     return found
+
+
+def _findings(record: Mapping[str, Any]) -> Iterator[Finding]:
+    """The sentences with their evidence, which older files do not hold."""
+    said = record.get("findings", ())
+    for text, evidence in zip(said, record.get("evidence") or [{}] * len(said), strict=True):
+        yield Finding(str(text), str(evidence.get("plot", "accuracy")), map(str, evidence.get("rows", ())))
 
 
 def _row(row: Mapping[str, Any]) -> Row:
