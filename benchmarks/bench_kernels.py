@@ -86,9 +86,9 @@ def gap(images: int) -> Contenders:
     return found
 
 
-def tanh() -> Contenders:
+def tanh(inputs: int) -> Contenders:
     """NNGP and NTK of a tanh perceptron of one hidden layer, inputs of different lengths."""
-    x = torch.randn(500, 100)
+    x = torch.randn(inputs, 100)
     network = MLP(1, "tanh", SIGMA_W)
     found: Contenders = {"widthwise": lambda: network.kernels(x)}
     if stax:
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--depths", type=int, nargs="+", default=(1, 5))
     parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--inputs", type=int, default=20000)
+    parser.add_argument("--inputs", type=int, help="of the parts tanh (500) and memory (20000)")
     parser.add_argument("--name", help="of that file, instead of the part's")
     parser.add_argument("--out", type=Path, help="folder for a JSON of what was found")
     arguments = parser.parse_args()
@@ -158,12 +158,13 @@ def main() -> None:
             title = f"NNGP and NTK, d = 784, n = 4000, ReLU, {depth} hidden layers, float32"
             found.append(compare(title, dense(depth), arguments.rounds))
     if arguments.part in ("tanh", "quick"):
-        found.append(compare("NNGP and NTK, d = 100, n = 500, tanh, float32", tanh(), arguments.rounds))
+        n = arguments.inputs or 500
+        found.append(compare(f"NNGP and NTK, d = 100, n = {n}, tanh, float32", tanh(n), arguments.rounds))
     if arguments.part == "gap":
         title = f"CNN of 10 layers, global average pooling, {arguments.images} images 16 x 16 x 3, float32"
         found.append(compare(title, gap(arguments.images), arguments.rounds))
     if arguments.part == "memory":
-        found.append(memory(arguments.inputs))
+        found.append(memory(arguments.inputs or 20000))
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         facts = {"machine": machine() | {"neural-tangents": _peer_version()}, "results": found}

@@ -1,14 +1,18 @@
 """Time of the empirical NTK of a network of width 2000 on 500 examples of 100 features, single precision.
 
-Every contender runs in turn, many times: the function's own choice and each of its methods, and what one would write
-first, the Jacobian by ``torch.func`` and its product with itself. Ratios are to the function's own choice.
+Every contender runs in turn, many times: the function's own choice and each of its methods, what one would write first,
+the Jacobian by ``torch.func`` and its product with itself, and neural-tangents where it can be imported. Ratios are to
+the function's own choice.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 from collections.abc import Callable
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
 import torch
 from _timing import header, interleaved, ratio
@@ -17,6 +21,13 @@ from torch.func import functional_call, jacrev, vmap
 
 from widthwise.kernels import empirical_ntk
 
+try:
+    import jax
+    import neural_tangents
+    from neural_tangents import stax
+except ImportError:
+    stax = None
+
 
 def plain(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """``J @ J.T`` with the Jacobian of ``torch.func``."""
@@ -24,6 +35,22 @@ def plain(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     rows = vmap(jacrev(lambda p, one: functional_call(model, p, (one[None],))[0]), (None, 0))(params, x)
     flat = torch.cat([each.flatten(1) for each in rows.values()], 1)
     return flat @ flat.T
+
+
+def peers(width: int, x: torch.Tensor, default: bool) -> dict[str, Callable[[], object]]:
+    """neural-tangents' compiled kernels of such a network: its best method and, if wanted, what it does by default."""
+    if stax is None:
+        return {}
+    start, apply, _ = stax.serial(stax.Dense(width), stax.Relu(), stax.Dense(1))
+    _, params = start(jax.random.PRNGKey(0), tuple(x.shape))
+    data = jax.numpy.asarray(x.numpy())
+    best = {"vmap_axes": 0, "implementation": neural_tangents.NtkImplementation.STRUCTURED_DERIVATIVES}
+    settings = {"neural-tangents, structured derivatives": best} | ({"neural-tangents, default": {}} if default else {})
+    found: dict[str, Callable[[], object]] = {}
+    for name, given in settings.items():
+        kernel = jax.jit(neural_tangents.empirical_ntk_fn(apply, **given))
+        found[name] = lambda kernel=kernel: jax.block_until_ready(kernel(data, None, params))
+    return found
 
 
 def main() -> None:
@@ -35,15 +62,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--products", action="store_true", help="NTK-vector products too, which take long here")
+    parser.add_argument("--default", action="store_true", help="neural-tangents' default too, which takes longer")
+    parser.add_argument("--brief", action="store_true", help="neither the methods by themselves nor torch.func")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(options.features, options.width), nn.ReLU(), nn.Linear(options.width, 1))
     x = torch.randn(options.examples, options.features)
     contenders: dict[str, Callable[[], object]] = {"auto": lambda: empirical_ntk(model, x)}
-    for method in ("layers", "jacobian", *(["products"] * options.products)):
-        contenders[method] = lambda method=method: empirical_ntk(model, x, method=method)
-    contenders["torch.func Jacobian"] = lambda: plain(model, x)
+    if not options.brief:
+        for method in ("layers", "jacobian", *(["products"] * options.products)):
+            contenders[method] = lambda method=method: empirical_ntk(model, x, method=method)
+        contenders["torch.func Jacobian"] = lambda: plain(model, x)
+    contenders |= peers(options.width, x, options.default)
     header(f"empirical NTK, width {options.width}, n = {options.examples}, d = {options.features}")
     seconds = interleaved(contenders, options.rounds)
     for name, times in seconds.items():
