@@ -137,6 +137,15 @@ def test_units_that_something_else_reads_are_no_pair():
     assert pairs(Twice()) == []
 
 
+def test_weights_computed_from_others_are_no_pair():
+    chain = nn.Sequential(*(nn.Linear(6, 6) for _ in range(4)))
+    assert len(pairs(chain)) == 3
+    weight_norm(chain[1])
+    assert [(p.first, p.second) for p in pairs(chain)] == [("2", "3")]
+    nn.utils.spectral_norm(chain[3])
+    assert pairs(chain) == []
+
+
 def test_every_other_group_of_a_chain_shrinks():
     found = plan(lambda w: mlp(5, 3, width=w, depth=5), 16, 2, "nonlinear_bottleneck")
     shapes = {layer.name: (layer.kept, layer.total) for layer in found.layers}

@@ -90,6 +90,7 @@ def _called_once(model: nn.Module, graph: fx.Graph) -> set[str]:
         for name in lone
         if calls.count(name) == 1
         and isinstance(model.get_submodule(name), _LAYERS)
+        and model.get_submodule(name)._parameters.get("weight") is not None
         and getattr(model.get_submodule(name), "groups", 1) == 1
     }
 
