@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from inline import Inline
+from rich.console import Console
 from typer.testing import CliRunner
 
 import widthwise.sweep
@@ -66,8 +68,8 @@ def inline(monkeypatch):
     """Run in this process."""
 
     @contextlib.contextmanager
-    def executing(*arguments: object, **chosen: object):
-        yield Inline(1)
+    def executing(jobs: int | None, *arguments: object, **chosen: object):
+        yield Inline(jobs or 2)
 
     for module in ("run", "estimate"):
         monkeypatch.setattr(import_module(f"widthwise.sweep.{module}"), "executing", executing)
@@ -143,6 +145,20 @@ def test_the_command_estimates_runs_lists_and_retries(config, tmp_path, inline):
     assert "1 run now, 3 in" in said
     code, said = told(config, "--list", "--out", out)
     assert sorted(json.loads(line)["y"] for line in said.splitlines()) == [0, 1, 2]
+
+
+def test_what_is_looked_at_shows_what_is_running_as_it_is(config, tmp_path, inline, monkeypatch):
+    """In a terminal, with names that rich would take for markup."""
+    config.write_text(f'run = "{SAMPLES}:odd"\n[grid]\nwhat = ["[/red]", "[bold]x", "values"]\n')
+    module = import_module("widthwise.cli.sweep")
+    monkeypatch.setattr(module, "_TICK", 0.0)
+    monkeypatch.setattr(module, "out", Console(force_terminal=True, width=200))
+    code, said = told(config, "--out", tmp_path)
+    assert code == 1
+    assert f"{SAMPLES.name}:odd: 0 of 3 done, 1 failed" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\n", "", said)
+    assert "│ [bold]x │" in said
+    assert said.count("Traceback") == 2
+    assert "KeyError: '[bold]x'" in said
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from widthwise.cli.console import friendly, out
 from widthwise.errors import check_integer
 
 if TYPE_CHECKING:
-    from widthwise.sweep import Plan, Status, Sweep
+    from widthwise.sweep import Plan, Run, Status, Sweep
 
 __all__ = ["sweep_command"]
 
 _FAILED = 1
 _SHOWN = 8  # rows of the live table
 _TICK = 0.5  # seconds between two pictures
+_LINE = 60.0  # and between two lines, where nobody looks
 
 
 @friendly
@@ -93,43 +97,52 @@ def _estimate(plan: Plan, folder: Path, jobs: int | None, ray: str | None, threa
 
 @contextmanager
 def _picture(plan: Plan) -> Iterator[Callable[[Status], None]]:
-    """A table of what is running, redrawn now and then while it is looked at."""
-    runs, last = plan.runs(), -_TICK
+    """A table of what is running, redrawn while it is looked at; in a file, a line now and then."""
+    from widthwise.sweep.plan import varied
+
+    runs = plan.runs()
+    names, last = varied(list(runs.values())), time.monotonic()
     with Live(console=out, auto_refresh=False, transient=True) as live:
 
         def watch(status: Status) -> None:
             nonlocal last
-            if time.monotonic() - last >= _TICK:
-                last = time.monotonic()
-                live.update(_table(plan, runs, status), refresh=True)
+            if time.monotonic() - last < (_TICK if out.is_terminal else _LINE):
+                return
+            last = time.monotonic()
+            if out.is_terminal:
+                live.update(_table(plan, names, runs, status), refresh=True)
+            else:
+                typer.echo(_headline(plan, status))
 
         yield watch
 
 
-def _table(plan: Plan, runs: dict[str, Any], status: Status) -> Any:
-    from rich.table import Table
-
-    from widthwise.sweep.plan import varied
-
+def _headline(plan: Plan, status: Status) -> str:
     left = "" if status.left is None else f", about {_duration(status.left)} left"
-    title = f"{plan.entry.name}: {status.done} of {status.total} done, {len(status.failed)} failed{left}"
-    if status.elsewhere:
-        title += f", {status.elsewhere} in another sweep's hands"
-    names = varied(list(runs.values()))
-    table = Table(*names, "seconds", title=title, title_justify="left", title_style="bold")
+    elsewhere = f", {status.elsewhere} in another sweep's hands" if status.elsewhere else ""
+    return f"{plan.entry.name}: {status.done} of {status.total} done, {len(status.failed)} failed{elsewhere}{left}"
+
+
+def _table(plan: Plan, names: list[str], runs: Mapping[str, Run], status: Status) -> Group:
+    table = Table()
+    for name in (*names, "seconds"):
+        table.add_column(Text(name))
     for name in list(status.running)[:_SHOWN]:
-        arguments = runs[name].arguments
-        seconds = time.monotonic() - status.running[name]
-        table.add_row(*(str(arguments.get(each, "")) for each in names), f"{seconds:.0f}")
-    return table
+        cells = (Text(str(runs[name].arguments.get(each, ""))) for each in names)
+        table.add_row(*cells, f"{time.monotonic() - status.running[name]:.0f}")
+    return Group(Text(_headline(plan, status), "bold"), table)
 
 
 def _conclude(found: Sweep, folder: Path) -> None:
+    traces: dict[str, list[str]] = {}
     for run, failure in found.failed:
-        out.print(
-            f"failed: {json.dumps(dict(run.arguments))}: {failure.error}", style="red", markup=False, soft_wrap=True
+        traces.setdefault(failure.trace.rstrip(), []).append(
+            f"failed: {json.dumps(dict(run.arguments))}: {failure.error}"
         )
-        out.print(failure.trace.rstrip(), highlight=False, markup=False, soft_wrap=True)
+    for trace, lines in traces.items():
+        for line in lines:
+            out.print(line, style="red", markup=False, soft_wrap=True)
+        out.print(trace, highlight=False, markup=False, soft_wrap=True)
     said = f"{found.run} run now, {len(found.rows)} in {folder / 'results.sqlite'}, {len(found.failed)} failed"
     out.print(said, highlight=False, markup=False, soft_wrap=True)
     if found.failed:
