@@ -14,7 +14,7 @@ from torch import nn
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer, check_number
 from widthwise.masks import LayerCount, prunable
 from widthwise.widening import linear, nonlinear
-from widthwise.widening.counting import Factory, skeleton, weights_at
+from widthwise.widening.counting import Factory, skeleton
 from widthwise.widening.distribution import Distribution, counts_of, kernel_size
 from widthwise.widening.layers import constant_outputs, units
 from widthwise.widening.pairs import Pair
@@ -71,37 +71,11 @@ def plan(
         (480, 480, 32, 4)
     """
     check_choice("method", method, METHODS)
-    if not callable(build):
-        raise InputTypeError(f"build: got {build!r}, allowed is a function from a width to a module")
-    if isinstance(whole, str):
-        raise InputTypeError(f"whole: got {whole!r}, allowed is a sequence of names, such as ({whole!r},)")
     check_integer("base_width", base_width, 1)
     check_number("factor", factor, 1)
-    if budget is not None:
-        check_integer("budget", budget, 1)
-    narrow = _Narrow(base_width, skeleton(build, base_width), skeleton(build, 2 * base_width), budget)
-    if (doubled := weights_at(build, 2 * base_width)) <= narrow.weights:
-        raise InputError(
-            f"build: the network has {narrow.weights} weights at width {base_width} and {doubled} at width "
-            f"{2 * base_width}; its number of weights must grow with width"
-        )
     _check_meant(method, granularity, distribution, whole)
-
-    def at(width: int) -> Plan:
-        try:
-            wide = skeleton(build, width)
-        except (RuntimeError, OverflowError, MemoryError) as error:
-            raise InputError(f"build: cannot make a network of width {width} ({error})") from None
-        if shapes_of(wide).keys() != shapes_of(narrow.model).keys():
-            raise InputError(
-                f"build: the networks of widths {base_width} and {width} have other layers, not wider ones"
-            )
-        if method == "sparse":
-            return _sparse(narrow, width, wide, granularity, distribution)
-        if method == "linear_bottleneck":
-            return _linear(narrow, width, wide, whole)
-        return _nonlinear(narrow, width, wide)
-
+    narrow = _narrow(build, base_width, budget)
+    at = partial(_at, build, narrow, method, granularity, distribution, whole)
     width = round(factor * base_width)
     try:
         return at(width)
@@ -118,8 +92,54 @@ def _check_meant(method: str, granularity: str, distribution: Distribution, whol
             f"granularity, distribution: got {granularity!r}, {distribution!r}, allowed with method 'sparse' only, "
             f"got {method!r}"
         )
+    if isinstance(whole, str):
+        raise InputTypeError(f"whole: got {whole!r}, allowed is a sequence of names, such as ({whole!r},)")
     if method != "linear_bottleneck" and whole:
         raise InputError(f"whole: got {whole!r}, allowed with method 'linear_bottleneck' only, got {method!r}")
+
+
+def _narrow(build: Factory, width: int, budget: int | None) -> _Narrow:
+    """The network to widen, if its number of weights grows with width."""
+    if not callable(build):
+        raise InputTypeError(f"build: got {build!r}, allowed is a function from a width to a module")
+    if budget is not None:
+        check_integer("budget", budget, 1)
+    narrow = _Narrow(width, skeleton(build, width), skeleton(build, 2 * width), budget)
+    doubled = sum(w.numel() for w in prunable(narrow.twice).values())
+    if doubled <= narrow.weights:
+        raise InputError(
+            f"build: the network has {narrow.weights} weights at width {width} and {doubled} at width {2 * width}; "
+            "its number of weights must grow with width"
+        )
+    return narrow
+
+
+def _at(
+    build: Factory,
+    narrow: _Narrow,
+    method: str,
+    granularity: str,
+    distribution: Distribution,
+    whole: Collection[str],
+    width: int,
+) -> Plan:
+    """The plan at one width.
+
+    Raises:
+        _TooWideError: if some unit would have less than one weight.
+        InputError: if there is no network of that width, or none with the same layers.
+    """
+    try:
+        wide = skeleton(build, width)
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        raise InputError(f"build: cannot make a network of width {width} ({error})") from None
+    if shapes_of(wide).keys() != shapes_of(narrow.model).keys():
+        raise InputError(f"build: the networks of widths {narrow.width} and {width} have other layers, not wider ones")
+    if method == "sparse":
+        return _sparse(narrow, width, wide, granularity, distribution)
+    if method == "linear_bottleneck":
+        return _linear(narrow, width, wide, whole)
+    return _nonlinear(narrow, width, wide)
 
 
 def _sparse(narrow: _Narrow, width: int, wide: nn.Module, granularity: str, distribution: Distribution) -> Plan:
