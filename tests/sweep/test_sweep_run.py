@@ -84,6 +84,7 @@ def test_a_driver_killed_ten_times(tmp_path):
     survives_kills(tmp_path, 10, 200, 0.2)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(tmp_path):
     found = widthwise.sweep.run(
         f"{SAMPLES}:killed", {"x": [0, 1, 2]}, fixed={"log": str(tmp_path / "log"), "until": 2}, out=tmp_path, jobs=1
