@@ -6,12 +6,14 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import widthwise as ww
 from widthwise.errors import InputError
 from widthwise.masks import Mask
-from widthwise.width import capacity, divided
+from widthwise.width import capacity, divided, narrowest
 from widthwise.width_scores import condition, initial_scores, limit_gram
 
 
@@ -107,6 +109,19 @@ def test_width_by_condition_number() -> None:
 def test_questions_that_have_no_answer(more: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ww.best_width(8, 90, 1, **more)  # type: ignore[arg-type]
+
+
+def test_no_network_too_large_to_draw_is_drawn() -> None:
+    found = ww.best_width(100, 60_000, 10, torch.randn(60, 100), "condition", draws=1)
+    assert [c.width for c in found.candidates] == [546, 1092, 2184, 4368]  # 8736 would have 960 960 weights
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 50), st.integers(1, 9), st.integers(1, 4), st.integers(1, 10**6))
+def test_the_narrowest_width_is_the_least_that_holds_the_budget(d: int, k: int, depth: int, budget: int) -> None:
+    width = narrowest(d, k, depth, budget)
+    assert capacity(d, k, width, depth) >= budget
+    assert width == 1 or capacity(d, k, width - 1, depth) < budget
 
 
 def test_budgets_are_divided_exactly() -> None:

@@ -23,9 +23,10 @@ from widthwise.pruning.allocation import balanced
 from widthwise.widening import sparsify_randomly
 from widthwise.width_scores import condition
 
-__all__ = ["Candidate", "WidthChoice", "best_width", "capacity", "divided"]
+__all__ = ["MOST_DRAWN", "Candidate", "WidthChoice", "best_width", "capacity", "divided", "narrowest"]
 
-_ROWS = 48  # of the sample on which tangent kernels are measured
+MOST_DRAWN = 2**19  # weights of a network wide and dense whose tangent kernel is measured by default
+_ROWS = 48  # of the sample on which it is
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def best_width(
             other, then both (the paper's Figure 4).
         candidates: widths to judge. By default a geometric grid from the narrowest network that holds the budget to
             64 times its width, or the widest in which every hidden unit can keep an input and its outputs (one, if
-            balanced). For ``"condition"`` 1, 2, 4, 8 and 16 times the narrowest.
+            balanced). For ``"condition"`` 1, 2, 4, 8 and 16 times the narrowest, while
+            the dense networks of these widths have at most half a million weights.
         pairs: number of random pairs of rows.
         depth: number of hidden layers.
         draws: number of networks that ``"measured"`` and ``"condition"`` draw at each width.
@@ -226,17 +228,24 @@ def _check_candidates(widths: Sequence[int]) -> set[int]:
 
 
 def _multiples(q: _Question) -> list[int]:
-    """The narrowest width, and those up to 16 times as wide in which each layer keeps a weight."""
-    narrowest = next(n for n in count(1) if capacity(q.d, q.n_outputs, n, q.depth) >= q.budget)
-    return [n for n in (narrowest * k for k in (1, 2, 4, 8, 16)) if n == narrowest or _is_spent(n, q)]
+    """The narrowest width, and those up to 16 times as wide that can be drawn and leave each layer a weight."""
+    first = narrowest(q.d, q.n_outputs, q.depth, q.budget)
+    return [first, *(n for n in (first * k for k in (2, 4, 8, 16)) if _may_be_drawn(n, q))]
 
 
-def _is_spent(n: int, q: _Question) -> bool:
+def _may_be_drawn(n: int, q: _Question) -> bool:
     try:
         _divide(n, q)
     except InputError:
         return False
-    return True
+    return capacity(q.d, q.n_outputs, n, q.depth) <= MOST_DRAWN
+
+
+def narrowest(inputs: int, outputs: int, depth: int, budget: int) -> int:
+    """The least width at which the dense perceptron has so many weights or more."""
+    a, b = depth - 1, inputs + outputs
+    guess = budget // b if a == 0 else int(((b * b + 4 * a * budget) ** 0.5 - b) / (2 * a))
+    return next(n for n in count(max(1, guess - 1)) if capacity(inputs, outputs, n, depth) >= budget)
 
 
 def capacity(inputs: int, outputs: int, width: int, depth: int) -> int:

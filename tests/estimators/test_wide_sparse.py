@@ -105,6 +105,13 @@ def test_by_default_the_width_is_the_predicted_one():
         assert [c.width // choice.candidates[0].width for c in choice.candidates][:3] == [1, 2, 4]
 
 
+def test_a_huge_budget_makes_a_dense_network_at_once():
+    x, y = problem(20)
+    model = ww.WideSparseRegressor(weights=1_000_000, max_iter=1).fit(x, y)
+    assert model.width_ == 200_000
+    assert np.isfinite(model.predict(x)).all()
+
+
 def test_native_and_masked_networks_learn_the_same(monkeypatch):
     x, y = problem(150)
     settings = {"weights": 120, "depth": 2, "width": 16, "max_iter": 5, "random_state": 0}

@@ -15,7 +15,7 @@ from widthwise.estimators.masked import MaskedNet
 from widthwise.models import mlp
 from widthwise.training.sparse_family import SparseFamily
 from widthwise.widening import sparsify_randomly
-from widthwise.width import best_width, capacity, divided
+from widthwise.width import MOST_DRAWN, best_width, capacity, divided, narrowest
 
 __all__ = ["Budget", "engine_of"]
 
@@ -49,6 +49,9 @@ class Budget:
                     f"width: got {self.width}, which holds {most} weights, fewer than weights={self.weights}"
                 )
             return self.width
+        least = narrowest(inputs, outputs, self.depth, self.weights)
+        if capacity(inputs, outputs, least, self.depth) > MOST_DRAWN:
+            return least
         sample = x if len(x) > 1 else torch.cat([x, torch.zeros_like(x)])
         choice = best_width(
             inputs, self.weights, outputs, sample, "condition", self.last_layer, depth=self.depth, draws=_DRAWS
