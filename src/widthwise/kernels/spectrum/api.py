@@ -120,8 +120,10 @@ def _workers(
         )
     with executing(jobs, ray, threads=torch.get_num_threads(), log=folder / "workers.log") as executor:
         spread = Spread(kernel, activation, folder, dtype, executor)
-        yield spread
-        spread.clear()
+        try:
+            yield spread
+        finally:
+            spread.clear()
 
 
 def _unit(x: Tensor) -> Tensor:
