@@ -89,7 +89,8 @@ def test_a_folder_of_compare_counts_once_and_its_store_is_part_of_it(tmp_path):
     store_of(tmp_path / "results.sqlite", [(Config(1), {"test": 0.5})])
     parts = find_parts([tmp_path, tmp_path / "results.json"])
     assert [part.kind for part in parts] == ["comparison"]
-    assert [part.kind for part in find_parts([tmp_path / "results.sqlite"])] == ["runs"]
+    (part,) = find_parts([tmp_path / "results.sqlite"])
+    assert (part.kind, part.name) == ("runs", f"{tmp_path.name} · training")
 
 
 def test_an_experiment_shows_its_claims_its_figure_and_its_numbers(tmp_path):
@@ -160,7 +161,7 @@ def test_a_sweep_says_what_matters_beside_the_plot(tmp_path):
     assert '<a href="#row-' in card
     assert card.count("<svg") == 2
     assert '<th scope="row">data</th><td>digits</td>' in page  # what all runs share stands apart from the table
-    rows = list(csv.DictReader(io.StringIO(files_in(page)["training-s-sqlite.csv"])))
+    rows = list(csv.DictReader(io.StringIO(files_in(page)["s-sqlite-training.csv"])))
     assert [float(row["accuracy"]) for row in rows] == [result["accuracy"] for _, result in runs]
 
 

@@ -61,7 +61,8 @@ class SweepPart(Part):
     kind = "runs"
 
     def __init__(self, path: Path, kind: str, runs: Sequence[tuple[Config, Config]], metric: str | None) -> None:
-        self.name = f"{kind} · {path.name}" if kind else path.name
+        place = path.resolve().parent.name if path.stem == "results" else path.name  # a folder of our own making
+        self.name = f"{place} · {kind}" if kind else place
         self.size = len(runs)
         configs = [flat(_fields(config)) for config, _ in runs]
         self._constant, self._varied = _told_apart(configs)
