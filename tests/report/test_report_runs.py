@@ -79,6 +79,14 @@ def test_a_comparison_comes_back_as_the_page_it_was(tmp_path, make):
     assert report_runs([tmp_path]) == html_report(comparison)
 
 
+def test_a_hostile_comparison_is_written_and_read_back(tmp_path):
+    files = write_folder(cases.hostile(), tmp_path)
+    assert [file.name for file in files][:3] == ["report.html", "results.csv", "results.json"]
+    page = report_runs([tmp_path])
+    assert is_harmless(page)
+    assert "&lt;img src=http://evil.example/x" in page
+
+
 def test_a_diverged_comparison_comes_back_but_for_which_infinity(tmp_path):
     (tmp_path / "results.json").write_text(to_json(cases.diverged()))
     assert to_json(read_comparison(tmp_path / "results.json")) == to_json(cases.diverged())

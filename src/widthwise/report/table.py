@@ -207,7 +207,7 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def csv_text(records: Iterable[Mapping[str, Any]]) -> str:
-    r"""Dictionaries of equal keys as CSV.
+    r"""Dictionaries of equal keys as CSV; half characters, which a file name may hold and a file cannot, become ``?``.
 
     >>> csv_text([{"width": 3, "test": [0.5, float("nan")], "rank": None}])
     'width,test,rank\n3,0.5;nan,\n'
@@ -217,7 +217,7 @@ def csv_text(records: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: ";".join(map(str, v)) if isinstance(v, list) else v for k, v in r.items()} for r in rows)
-    return out.getvalue()
+    return out.getvalue().encode(errors="replace").decode()
 
 
 def to_json(comparison: Comparison) -> str:
