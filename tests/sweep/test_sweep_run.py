@@ -108,6 +108,7 @@ def test_built_in_entries_give_flat_results():
     assert {"best", "dense x1", "sparse x2"} <= compared.keys()
     found = widthwise.sweep.ENTRIES["reproduce"](experiment="two-layer-compression/fig3", scale="smoke")
     assert found["table"].count("\n") == found["rows"] + 1
+    assert found["claim"]
     with pytest.raises(InputError, match="allowed is one"):
         widthwise.sweep.ENTRIES["reproduce"](experiment="two-layer-compression")
 

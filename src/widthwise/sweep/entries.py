@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import functools
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -157,19 +156,35 @@ def reproduce(
     seeds: int | None = None,
     weights: str | None = None,
 ) -> Result:
-    """One figure or table, ``PAPER/NAME`` as `widthwise reproduce --list` lists it: its notes, and its rows as CSV."""
-    from widthwise.experiments.registry import find, takes
+    """One figure or table: whether the paper's claim held, the notes, and the rows as CSV.
 
-    found = find(experiment)
-    if list(found) != [experiment]:
+    Args:
+        experiment: ``PAPER/NAME`` as `widthwise reproduce --list` lists it.
+        scale: ``"smoke"``, ``"small"`` or ``"paper"``.
+        data: a data set instead of the paper's.
+        seed: the first seed.
+        seeds: how many to average over, where it does.
+        weights: a file of a trained network, where it takes one.
+    """
+    from widthwise.experiments.claims import judged, substitute_for
+    from widthwise.experiments.outcome import record_of
+    from widthwise.experiments.registry import claim_of, find, takes
+
+    known = find(experiment)
+    if list(known) != [experiment]:
         raise InputError(f"experiment: got {experiment!r}, allowed is one, PAPER/NAME")
-    run = found[experiment]
+    run = known[experiment]
     chosen = {name: value for name, value in {"seeds": seeds, "weights": weights}.items() if value is not None}
     for option in chosen:
         if not takes(run, option):
             raise InputError(f"{option}: got {chosen[option]}, but {experiment} has no such choice; leave it out")
-    outcome = run(scale, data, seed, **chosen)
-    return {"notes": "\n".join(outcome.notes), "rows": len(outcome.rows), "table": _csv(outcome.rows)}
+    claim, record = claim_of(experiment), record_of(run(scale, data, seed, **chosen), experiment)
+    record["substitute"] = substitute_for(claim, scale, data)
+    found: Result = {"notes": "\n".join(record["notes"]), "rows": len(record["rows"]), "table": _csv(record["rows"])}
+    if claim is not None:
+        verdict = judged(claim, record)
+        found |= {"claim": verdict.word, "why": verdict.why, "ours": verdict.ours}
+    return found
 
 
 ENTRIES: Mapping[str, Callable[..., Result]] = {"train": train, "compare": compare, "reproduce": reproduce}
@@ -198,11 +213,5 @@ def _csv(rows: Any) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _number(value) for key, value in row.items()} for row in rows)
+    writer.writerows(rows)
     return text.getvalue()
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value
