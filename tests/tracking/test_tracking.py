@@ -122,6 +122,16 @@ def test_a_store_is_followed_each_run_once(tmp_path):
     assert [(run.settings["width"], run.results) for run in tracker.runs] == [(1, {"loss": 0.5}), (2, {"loss": 0.25})]
 
 
+def test_the_arguments_of_a_sweep_are_settings_of_their_own(tmp_path):
+    tracker = Memory()
+    follower = StoreFollower(tracker, tmp_path / "results.sqlite", every=0)
+    run = ww.sweep.Run("dual", {"c": 0.5, "activation": "relu"})
+    with Store(tmp_path / "results.sqlite") as store:
+        store.put("sweep", [(run, {"g": 0.25})])
+    assert follower.look() == 1
+    assert tracker.runs[0].settings == {"type": "Run", "entry": "dual", "version": 1, "c": 0.5, "activation": "relu"}
+
+
 def test_a_follower_waits_between_two_looks(tmp_path):
     tracker, path = Memory(), tmp_path / "runs.sqlite"
     follower = StoreFollower(tracker, path, every=1e6)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from widthwise.errors import InputError
 from widthwise.store import Store
@@ -59,6 +59,8 @@ def recording(runs: Sequence[TrackedRun], metric: str) -> Callable[[_Progress], 
 class StoreFollower:
     """Tells a tracker of each run of a store once, as it is found there: for ``watch`` of a sweep, or by itself.
 
+    When the sweep is over, :meth:`look` tells of its last runs.
+
     Args:
         tracker: whom to tell.
         path: the store, which need not exist yet.
@@ -87,7 +89,15 @@ class StoreFollower:
             runs = store.all(self._kind)
         new = [(name, c, r) for c, r in runs if (name := json.dumps(c, sort_keys=True)) not in self._told]
         for name, config, result in new:
-            with self._tracker.run(f"{self._kind} {len(self._told) + 1}", config) as run:
+            with self._tracker.run(f"{self._kind} {len(self._told) + 1}", _settings(config)) as run:
                 run.conclude(result)
             self._told.add(name)
         return len(new)
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's fields, those of mappings in it beside the others: the arguments of a sweep's runs are such."""
+    out: dict[str, Any] = {}
+    for name, value in config.items():
+        out |= value if isinstance(value, Mapping) else {name: value}
+    return out
