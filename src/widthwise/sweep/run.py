@@ -30,7 +30,7 @@ class Sweep:
     Attributes:
         rows: of every run in the store its arguments and its results, in the order of the grid.
         failed: runs that went wrong, with how.
-        run: how many were run this time.
+        run: how many were run by this call; others' may have been added meanwhile.
     """
 
     rows: Sequence[dict[str, Any]]
@@ -102,13 +102,12 @@ def perform(
         there = store.seconds(KIND)
         missing = {name: each for name, each in runs.items() if name not in there}
         status = Status(len(runs), done=len(runs) - len(missing))
-        before = status.done
         if missing:
             log = folder / "workers.log"
             with executing(jobs, ray, threads=threads, log=log) as executor, _claims(store, retries) as claims:
                 work_off(missing, plan.entry, claims, executor, status, watch or _silent)
         failed = [(runs[name], failure) for name, failure in status.failed.items()]
-        return Sweep(_rows(store, runs), failed, status.done - before)
+        return Sweep(_rows(store, runs), failed, len(status.seconds))
 
 
 def results(out: str | os.PathLike[str], plan: Plan | None = None) -> list[dict[str, Any]]:
