@@ -10,12 +10,19 @@ from widthwise.environment import machine
 
 
 def interleaved(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    pause: float = 0.0,
 ) -> dict[str, list[float]]:
-    """Seconds of each contender in each round, one warm-up round not counted."""
+    """Seconds of each contender in each round, one warm-up round not counted.
+
+    A ``pause`` before each lets the threads of the one before come to rest.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(rounds + 1):
         for name, run in contenders.items():
+            time.sleep(pause)
             began = clock()
             run()
             if i:

@@ -76,7 +76,7 @@ def main() -> None:
         contenders["torch.func Jacobian"] = lambda: plain(model, x)
     contenders |= peers(options.width, x, options.default)
     header(f"empirical NTK, width {options.width}, n = {options.examples}, d = {options.features}")
-    seconds = interleaved(contenders, options.rounds)
+    seconds = interleaved(contenders, options.rounds, pause=0.3 if stax else 0.0)
     for name, times in seconds.items():
         print(f"{name}: {1e3 * statistics.median(times):.1f} ms, {ratio(times, seconds['auto'])} of auto")
 
