@@ -297,3 +297,27 @@ def test_data_that_do_not_fit_are_refused(x: Tensor, y: Tensor, message: str) ->
     family = SparseFamily(*make_nets(1))
     with pytest.raises(InputError, match=message):
         train_sparse(family, (x, y), TrainConfig(epochs=1), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.zeros(2, 5, INPUTS)}, "x: got shape"),
+        ({"x": torch.zeros(2, 5, INPUTS + 1)}, "x: got shape .* of torch.float32"),
+        ({"x": torch.zeros(0, 5, INPUTS + 1, dtype=torch.float64)}, "x: got shape"),
+        ({"y": torch.zeros(2, 4, dtype=torch.long)}, "y: got shape"),
+        ({"y": torch.full((2, 5), OUTPUTS)}, "y: allowed are int64 class indices 0 to 3"),
+        ({"y": torch.zeros(2, 5, dtype=torch.int32)}, "y: allowed are int64"),
+        ({"y": torch.zeros(2, 5, OUTPUTS)}, "y: got shape .* of torch.float32"),
+        ({"rates": torch.ones(3)}, "rates"),
+        ({"rule": Rule(0.9)}, "moments: this rule needs 1 lines"),
+        ({"rule": Rule(0.9, 0.0, 0.99), "moments": torch.zeros(9, dtype=torch.float64)}, "needs 2 lines"),
+    ],
+)
+def test_steps_that_do_not_fit_are_refused(change: dict[str, object], message: str) -> None:
+    family = SparseFamily(*make_nets(1))
+    x, y = torch.zeros(2, 5, INPUTS + 1, dtype=torch.float64), torch.zeros(2, 5, dtype=torch.long)
+    with pytest.raises(InputError, match=message):
+        family.descend(**{"x": x, "y": y, "rates": torch.ones(4), **change})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="x: got shape"):
+        family.forward(x[0, :, 1:])

@@ -123,17 +123,18 @@ class SparseFamily:
                 plain descent.
             done: number of steps already done.
             weights: of the examples, ``(steps, batch)``, 1 by default; the mean is not divided by their sum.
+
+        Raises:
+            InputError: if one of these does not fit.
         """
+        self._check(x, y, rates, rule, moments)
         (steps, batch), theta, at = x.shape[:2], self.theta, self._at
-        tiles, shares = (
-            tiling(batch, x.dtype),
-            theta.new_ones(steps, batch) if weights is None else weights.to(theta.dtype),
-        )
+        tiles = tiling(batch, theta.dtype)
         packed = [pack(part, tiles)[0] for part in x]
         labels, values = _targets(y, tiles)
-        shares = functional.pad(
-            shares * (1 / batch if values is None else 2 / (batch * self.outputs)), (0, tiles.examples - batch)
-        )
+        counts = torch.ones(steps, batch) if weights is None else weights.view(steps, batch)
+        shares = counts.to(theta.dtype) * (1 / batch if values is None else 2 / (batch * self.outputs))
+        shares = functional.pad(shares, (0, tiles.examples - batch))
         team = threads(steps * batch * len(theta))
         bounds = _shared_out(at.bounds, 1 if team == 1 else _GROUPS * team)
         units, most = self._most()
@@ -161,6 +162,23 @@ class SparseFamily:
                 parameter.copy_(part.view(parameter.shape))
         return model
 
+    def _check(self, x: Tensor, y: Tensor, rates: Tensor, rule: Rule, moments: Tensor | None) -> None:
+        """The kernels believe what they are told: what does not fit would be read from, or written to, elsewhere."""
+        if x.dim() != 3 or x.shape[2] != self.inputs + 1 or x.dtype != self.theta.dtype or not x[..., 0].numel():
+            raise InputError(
+                f"x: got shape {tuple(x.shape)} of {x.dtype}, allowed is (steps, batch, inputs) as prepared"
+            )
+        wanted = (*x.shape[:2], self.outputs) if y.is_floating_point() else x.shape[:2]
+        if y.shape != wanted or (y.is_floating_point() and y.dtype != x.dtype):
+            raise InputError(f"y: got shape {tuple(y.shape)} of {y.dtype}, allowed is {tuple(wanted)} of the type of x")
+        if not y.is_floating_point() and (y.dtype != torch.int64 or y.min() < 0 or y.max() >= self.outputs):
+            raise InputError(f"y: allowed are int64 class indices 0 to {self.outputs - 1}")
+        if rates.shape != (len(self),):
+            raise InputError(f"rates: got shape {tuple(rates.shape)}, allowed is ({len(self)},)")
+        lines = rule.remembers + (rule.second > 0)
+        if lines and (moments is None or moments.numel() != lines * len(self.theta) or moments.dtype != x.dtype):
+            raise InputError(f"moments: this rule needs {lines} lines of {len(self.theta)} numbers of {x.dtype}")
+
     def _wholes(self, index: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Of each layer its weights and biases in one line, and which of them live."""
         state = self._models[index].state_dict()
@@ -169,6 +187,8 @@ class SparseFamily:
             yield torch.cat([state[name].flatten() for name in names]), torch.from_numpy(places)
 
     def _outputs(self, x: Tensor) -> Tensor:
+        if x.dim() != 2 or x.shape[1] != self.inputs + 1 or x.dtype != self.theta.dtype:
+            raise InputError(f"x: got shape {tuple(x.shape)} of {x.dtype}, allowed is (n, inputs) as prepared")
         tiles, at, theta = tiling(len(x), x.dtype), self._at, self.theta
         team = threads(len(x) * len(theta))
         result = theta.new_empty(len(self), self.outputs, tiles.examples)
