@@ -72,7 +72,7 @@ def is_harmless(page):
     return True
 
 
-@pytest.mark.parametrize("make", [cases.digits, cases.regression, cases.bare, cases.interrupted])
+@pytest.mark.parametrize("make", [cases.digits, cases.bare, cases.interrupted])
 def test_a_comparison_comes_back_as_the_page_it_was(tmp_path, make):
     comparison = make()
     (tmp_path / "results.json").write_text(to_json(comparison))
