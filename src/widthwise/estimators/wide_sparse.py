@@ -101,7 +101,7 @@ class _WideSparse(BaseEstimator):  # type: ignore[misc]
         self._inputs = standard("X", x, weights)
         source = check_random_state(self.random_state)
         budget = Budget(self.weights, self.width, self.depth, self.activation, self.last_layer)
-        sample = self._standardised(x[:_SAMPLE])
+        sample = self._standardised(x[weights > 0][:_SAMPLE])
         self.width_ = budget.width_for(sample, outputs)
         model, pruned = budget.network(x.shape[1], outputs, self.width_, source.randint(2**31 - 1))
         self._engine: Engine = engine_of(model.to(sample.dtype), pruned)
