@@ -161,7 +161,7 @@ def pooled(
             _windows(left, y - py, x - px, h + 2 * py, w + 2 * px, circular, lefts)
             _windows(right, y + dy - py, x + dx - px, h + 2 * py, w + 2 * px, circular, rights)
             for i in range(n1):
-                for j in range(max(0, i) if which >= 0 else 0, i + 1 if which == 0 else n2):
+                for j in range(i if which >= 0 else 0, i + 1 if which == 0 else n2):
                     found = _through(
                         lefts[i], rights[j], layers, scratch, (h, w, py, px), depth - len(layers), circular, angle, fall
                     )
