@@ -192,10 +192,11 @@ def _notes(rows: Sequence[Row], found: Sequence[Row]) -> list[str]:
     for activation, label in _ACTIVATIONS.items():
         mine = [row for row in rows if row["activation"] == activation]
         dense, best = mine[0], max(mine, key=lambda row: row["accuracy"])
+        spread = [f" +- {row['accuracy_std']:.2%}" if len(found) > len(_ACTIVATIONS) else "" for row in (best, dense)]
         notes.append(
-            f"{label}: best accuracy {best['accuracy']:.2%} +- {best['accuracy_std']:.2%} at width {best['width']}, "
+            f"{label}: best accuracy {best['accuracy']:.2%}{spread[0]} at width {best['width']}, "
             f"connectivity {best['connectivity']:.3g}, of the last layer {best['last_connectivity']:.2g}; dense width "
-            f"{dense['width']}: {dense['accuracy']:.2%} +- {dense['accuracy_std']:.2%}."
+            f"{dense['width']}: {dense['accuracy']:.2%}{spread[1]}."
         )
         tops = [max((r for r in mine if r["width"] == n), key=lambda r: r["accuracy"]) for n in _widths(mine)]
         notes.append(
