@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import scipy  # whose parts load when first used
 import torch
-from scipy.special import zeta
 from torch import Tensor
 
 from widthwise.errors import InputError, InputTypeError, check_finite, check_integer, check_number
@@ -141,7 +141,9 @@ def zipf_asymmetry(alpha: Tensor | float, gamma: float = 0.0) -> Tensor:
     for value in values.flatten().tolist():
         check_number("alpha", value, 0, 1, low_open=True, high_open=True)
     exponent = 1 / values.cpu().numpy()
-    return (1 - gamma) ** 2 * torch.as_tensor(zeta(2 * exponent) / zeta(exponent) ** 2, dtype=torch.float64)
+    return (1 - gamma) ** 2 * torch.as_tensor(
+        scipy.special.zeta(2 * exponent) / scipy.special.zeta(exponent) ** 2, dtype=torch.float64
+    )
 
 
 def _vector(name: str, values: Tensor | Sequence[float]) -> Tensor:

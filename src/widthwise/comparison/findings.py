@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from scipy.special import stdtrit
+import scipy  # whose parts load when first used
 
 from widthwise.comparison.result import Comparison, Finding, Row
 from widthwise.comparison.ways import DENSE, SPARSE
@@ -28,7 +28,7 @@ def paired_difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, fl
     pairs = [x - y for x, y in zip(a, b, strict=True) if math.isfinite(x) and math.isfinite(y)]
     if len(pairs) < 2:
         return (pairs[0] if pairs else math.nan), math.nan
-    half = float(stdtrit(len(pairs) - 1, 0.975)) * statistics.stdev(pairs) / len(pairs) ** 0.5
+    half = float(scipy.special.stdtrit(len(pairs) - 1, 0.975)) * statistics.stdev(pairs) / len(pairs) ** 0.5
     return statistics.fmean(pairs), half
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # whose parts load when first used
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from widthwise.activations import Activation, ActivationLike, get
@@ -124,4 +124,4 @@ def _first_root(activation: Activation, chi: float, q: Tensor, excess: Tensor, s
     def at(value: float) -> float:
         return float(_bias(activation, chi, torch.tensor(value, dtype=torch.float64))[0]) - sigma_b**2
 
-    return float(brentq(at, low, high, xtol=1e-15 * low, rtol=1e-14))
+    return float(scipy.optimize.brentq(at, low, high, xtol=1e-15 * low, rtol=1e-14))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import scipy  # whose parts load when first used
 import torch
-from scipy.optimize import brentq
 
 from widthwise.activations import ActivationLike, get
 from widthwise.duals import dual_derivative, second_moment
@@ -51,7 +51,7 @@ def fixed_point(activation: ActivationLike, sigma_w: float, sigma_b: float, *, s
         return math.inf
     if far <= SMALLEST:
         return 0.0
-    return float(brentq(drift, near, far, xtol=1e-15 * near, rtol=1e-14))
+    return float(scipy.optimize.brentq(drift, near, far, xtol=1e-15 * near, rtol=1e-14))
 
 
 def chi(activation: ActivationLike, sigma_w: float, sigma_b: float, *, q: float | None = None) -> float:
@@ -163,7 +163,7 @@ def _below_one(drift: Callable[[float], float]) -> float:
     gap = 0.5
     while drift(1 - gap) >= 0 and gap > 1e-12:
         gap /= 4
-    return float(brentq(drift, 0.0, 1 - gap, xtol=1e-14)) if drift(1 - gap) < 0 else 1.0
+    return float(scipy.optimize.brentq(drift, 0.0, 1 - gap, xtol=1e-14)) if drift(1 - gap) < 0 else 1.0
 
 
 def _scale(slope: float) -> float:

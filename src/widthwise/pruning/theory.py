@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import log_ndtr
+import scipy  # whose parts load when first used
 from torch import Tensor
 
 from widthwise.activations import ActivationLike
@@ -118,14 +117,16 @@ def magnitude_bound(ratio: float, width: int, zeta: float = 1.0) -> float:
     grid = np.linspace(0, 2 * math.log(ratio), 202)[1:-1]
     best = int(np.argmin([bound(g) for g in grid]))
     around = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
-    return float(min(bound(grid[best]), minimize_scalar(bound, bounds=around, method="bounded").fun))
+    return float(min(bound(grid[best]), scipy.optimize.minimize_scalar(bound, bounds=around, method="bounded").fun))
 
 
 def _least_share(ratio: float, k: float) -> float:
     """The least x from which on P(|Z| > r Q) < P(|Z| > Q)^k at the quantile Q of x."""
 
     def excess(q: float) -> float:
-        return float((math.log(2) + log_ndtr(-ratio * q)) - k * (math.log(2) + log_ndtr(-q)))
+        return float(
+            (math.log(2) + scipy.special.log_ndtr(-ratio * q)) - k * (math.log(2) + scipy.special.log_ndtr(-q))
+        )
 
     if k <= ratio:  # then it holds from 0 on
         return 0.0
@@ -135,4 +136,4 @@ def _least_share(ratio: float, k: float) -> float:
     low = high
     while excess(low) < 0:
         low /= 2
-    return float(1 - 2 * math.exp(log_ndtr(-brentq(excess, low, high))))
+    return float(1 - 2 * math.exp(scipy.special.log_ndtr(-scipy.optimize.brentq(excess, low, high))))

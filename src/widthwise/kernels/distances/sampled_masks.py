@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import scipy  # whose parts load when first used
 import torch
-from scipy.special import bdtrc, gammaln, xlog1py, xlogy
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -24,7 +24,7 @@ def sample_masks(x: Tensor, y: Tensor, p: float, masks: int, seed: int) -> Maske
     others. That keeps the estimate sharp down to d p << 1. The square of Kt_1 is the mean over products of two
     different masks, hence unbiased: the squared mean less the variance of the mean.
     """
-    several = float(bdtrc(1, x.shape[1], p))
+    several = float(scipy.special.bdtrc(1, x.shape[1], p))
     live, counts = _draw(x.shape[1], p, masks if several > 0 else 0, seed)
     live, starts = live.to(x.device), (counts.cumsum(0) - counts).to(x.device)
 
@@ -58,7 +58,7 @@ def _draw(d: int, p: float, masks: int, seed: int) -> tuple[Tensor, Tensor]:
     if masks == 0:
         return torch.zeros(0, dtype=torch.long), torch.zeros(2, dtype=torch.long)  # two masks without any
     generator = torch.Generator().manual_seed(seed)
-    chances = torch.from_numpy(_chance(np.arange(2, d + 1), d, p) / bdtrc(1, d, p))
+    chances = torch.from_numpy(_chance(np.arange(2, d + 1), d, p) / scipy.special.bdtrc(1, d, p))
     counts = 2 + torch.multinomial(chances, masks, replacement=True, generator=generator)
     parts = torch.split(counts, max(1, CHUNK // d))
     return torch.cat([_subsets(part, d, generator) for part in parts]), counts
@@ -73,6 +73,6 @@ def _subsets(counts: Tensor, d: int, generator: torch.Generator) -> Tensor:
 def _chance(k: npt.ArrayLike, n: int, p: float) -> npt.NDArray[np.float64]:
     """The binomial chance of ``k`` successes out of ``n``."""
     k = np.asarray(k)
-    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-    chances: npt.NDArray[np.float64] = np.exp(ways + xlogy(k, p) + xlog1py(n - k, -p))
+    ways = scipy.special.gammaln(n + 1) - scipy.special.gammaln(k + 1) - scipy.special.gammaln(n - k + 1)
+    chances: npt.NDArray[np.float64] = np.exp(ways + scipy.special.xlogy(k, p) + scipy.special.xlog1py(n - k, -p))
     return chances

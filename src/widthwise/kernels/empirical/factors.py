@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import scipy  # whose parts load when first used
 import torch
-from scipy.linalg import blas
 from torch import Tensor
 
 __all__ = ["Factor", "Gradients", "Outer", "contract", "inner", "mirrored"]
 
 _SMALL = 64  # rows below which half the product costs as much as all of it
-_SYRK = {torch.float32: blas.ssyrk, torch.float64: blas.dsyrk}  # PyTorch has none
+_SYRK = {torch.float32: "ssyrk", torch.float64: "dsyrk"}  # PyTorch has none
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b.T``; where both are the same tensor its lower triangle at least, for :func:`mirrored`."""
     if a is not b or len(a) < _SMALL or a.device.type != "cpu" or a.dtype not in _SYRK:
         return a @ b.mT
-    return torch.from_numpy(_SYRK[a.dtype](1.0, a.detach().contiguous().numpy().T, trans=1)).mT
+    product = getattr(scipy.linalg.blas, _SYRK[a.dtype])
+    return torch.from_numpy(product(1.0, a.detach().contiguous().numpy().T, trans=1)).mT
 
 
 def mirrored(lower: Tensor) -> Tensor:
