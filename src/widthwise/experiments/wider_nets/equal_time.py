@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -162,14 +163,18 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _draw(rows: Sequence[Row]) -> Figure:
-    axes = {"weights": "weights, multiply-adds an example", "step_ms": "ms a step", "forward_ms": "ms a forward pass"}
-    figure, panels = canvas([f"test accuracy against {label}" for label in axes.values()], width=3.6, height=3.2)
+    axes = {"weights": "thousand weights, multiply-adds", "step_ms": "ms a step", "forward_ms": "ms a forward pass"}
+    figure, panels = canvas(["test accuracy", "", ""], width=3.6, height=3.2)
     for panel, (key, label) in zip(panels, axes.items(), strict=True):
         for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
             mine = [row for row in rows if row["method"] == method]
             places, heights, spread = ([row[k] for row in mine] for k in (key, "accuracy", "accuracy_std"))
+            places = [place / (1000 if key == "weights" else 1) for place in places]
             panel.errorbar(places, heights, spread, fmt="o-", ms=3, lw=1.2, color=LIGHT[f"series-{i}"], label=method)
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel(label)
     panels[0].legend(frameon=False, fontsize=8)
     return figure

@@ -233,6 +233,7 @@ def _draw_panel(panel: Axes, rows: Sequence[Row]) -> None:
         label = f"last layer {row['last_connectivity']:.0%}" if row is rows[0] else None
         shade = 0.15 + 0.85 * row["last_connectivity"]
         panel.plot(row["width"], row["accuracy"], "o", ms=4, color=LIGHT["series-2"], alpha=shade, label=label)
+    panel.set_ylim(min(tops) - 0.06, max(tops) + 0.02)  # the worst last layers lie far below
     panel.set_xscale("log", base=2)
     panel.set_xticks(widths, [str(n) for n in widths])
     panel.set_xlabel("width, at one number of weights")
