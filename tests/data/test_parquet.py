@@ -64,6 +64,7 @@ def test_lossless_pixels_come_back(tmp_path, struct_column):
     write(tmp_path / "a.parquet", map(image_bytes, images), [0, 1, 0, 1, 2, 2], struct_column=struct_column)
     data = load(tmp_path / "a.parquet")
     np.testing.assert_array_equal((data.x * 255).round().numpy(), images.transpose(0, 3, 1, 2))
+    assert data.x.is_contiguous()  # some convolutions of PyTorch's crash on channels that lie last
     assert data.y.tolist() == [0, 1, 0, 1, 2, 2]
     assert data.name == "a"
 

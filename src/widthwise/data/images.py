@@ -68,6 +68,9 @@ def check_size(place: str, images: Sequence[Pixels], new: int, total: int) -> No
 
 
 def stack(images: Sequence[Pixels]) -> Pixels:
-    """Return ``(n, channels, height, width)``; where gray and colour mix, gray becomes colour."""
+    """Return ``(n, channels, height, width)``, in memory too; where gray and colour mix, gray becomes colour."""
     channels = max(len(image) for image in images)
-    return np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in images])
+    whole = np.empty((len(images), channels, *images[0].shape[1:]), dtype=images[0].dtype)
+    for place, image in zip(whole, images, strict=True):
+        place[:] = image
+    return whole
