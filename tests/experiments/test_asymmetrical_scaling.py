@@ -12,7 +12,7 @@ from torch.nn import functional
 from widthwise.errors import DataError, InputError, InputTypeError
 from widthwise.experiments.asymmetrical_scaling import EXPERIMENTS
 from widthwise.experiments.asymmetrical_scaling.common import SETTINGS, Curves, Part, network
-from widthwise.experiments.asymmetrical_scaling.features import _ResNet18, imagenet_features, trained_features
+from widthwise.experiments.features import _ResNet18, imagenet_features, trained_features
 from widthwise.experiments.outcome import Outcome
 
 

@@ -26,8 +26,8 @@ from widthwise.experiments.asymmetrical_scaling.common import (
     network,
     settings_record,
 )
-from widthwise.experiments.asymmetrical_scaling.features import imagenet_features, trained_features
 from widthwise.experiments.common import at, canvas, path_only
+from widthwise.experiments.features import imagenet_features, trained_features
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.nodes import importance, risk_curve
 from widthwise.report.style import LIGHT

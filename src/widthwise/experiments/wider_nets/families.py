@@ -73,7 +73,7 @@ def fig3(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | Non
     The narrowest network with linear bottlenecks has each layer split at full rank, and so more weights than the dense
     one of its width; that number is kept. Arguments as of :func:`fig1`.
     """
-    runs, bases = runs_of(scale, data, seed, seeds), at(scale, (2,), (4,), _bases("paper"))
+    runs, bases = runs_of(scale, data, seed, seeds), _bases(scale)
     kinds: list[Kind] = [(DENSE, base, base) for base in bases]
     kinds += [(LINEAR, base, width) for base in bases for width in (base, *_widths(scale, base))]
     kinds += [(NONLINEAR, base, width) for base in bases for width in _widths(scale, base)]
@@ -127,7 +127,7 @@ def fig7(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | Non
 
 def fig9(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | None = None) -> Outcome:
     """Weights removed one by one against whole kernels from channel to channel; arguments as of :func:`fig1`."""
-    runs, bases = runs_of(scale, data, seed, seeds), at(scale, (2,), (4,), (8, 12, 18))
+    runs, bases = runs_of(scale, data, seed, seeds), at(scale, (2,), (4, 6, 8), (8, 12, 18))
     points = runs.points(
         [*_sparse_kinds(scale, bases), *((IO, base, width) for base in bases for width in _widths(scale, base))]
     )
