@@ -257,7 +257,7 @@ def test_the_largest_factor_named_is_possible_and_the_next_is_not(method):
 def test_hostile_arguments_are_named():
     for call, message in (
         (lambda: plan(3, 4, 2), "build: got 3"),
-        (lambda: plan(lambda w: 3, 4, 2), "model: got 3"),
+        (lambda: plan(lambda w: 3, 4, 2), "build: got 3 at width 4"),
         (lambda: plan(convnet, 4, 2, "linear_bottleneck", whole="0"), "whole: got '0'"),
         (lambda: widen(convnet, 4, 2, seed=-1), "seed: got -1"),
         (lambda: widen(convnet, 4, 2, "linear_bottleneck", seed=0.5), "seed: got 0.5"),

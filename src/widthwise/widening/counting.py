@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, InputTypeError
 from widthwise.masks import prunable
 
 __all__ = ["Factory", "skeleton", "weights_at", "width_for"]
@@ -20,13 +20,21 @@ def skeleton(build: Factory, width: int) -> nn.Module:
     """The network of a width, without memory for its numbers where the factory allows it.
 
     The global random state is left alone.
+
+    Raises:
+        InputTypeError: if ``build`` is no function or makes no module.
     """
+    if not callable(build):
+        raise InputTypeError(f"build: got {build!r}, allowed is a function from a width to a module")
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                return build(width)
+                made = build(width)
         except (RuntimeError, NotImplementedError):
-            return build(width)
+            made = build(width)
+    if not isinstance(made, nn.Module):
+        raise InputTypeError(f"build: got {made!r} at width {width}, allowed is a function from a width to a module")
+    return made
 
 
 def weights_at(build: Factory, width: int) -> int:

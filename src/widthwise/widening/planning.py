@@ -100,8 +100,6 @@ def _check_meant(method: str, granularity: str, distribution: Distribution, whol
 
 def _narrow(build: Factory, width: int, budget: int | None) -> _Narrow:
     """The network to widen, if its number of weights grows with width."""
-    if not callable(build):
-        raise InputTypeError(f"build: got {build!r}, allowed is a function from a width to a module")
     if budget is not None:
         check_integer("budget", budget, 1)
     narrow = _Narrow(width, skeleton(build, width), skeleton(build, 2 * width), budget)
