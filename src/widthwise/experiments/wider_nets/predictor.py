@@ -27,7 +27,7 @@ from widthwise.training.sparse_family import Rule, SparseFamily
 from widthwise.training.sparse_loop import train_sparse
 from widthwise.widening import sparsify_randomly
 from widthwise.width import best_width
-from widthwise.width_scores import initial_scores, limit_gram
+from widthwise.width.initial import initial_scores, limit_gram
 
 __all__ = ["width_predictor"]
 

@@ -14,7 +14,7 @@ import widthwise as ww
 from widthwise.errors import InputError
 from widthwise.masks import Mask
 from widthwise.width import capacity, divided, narrowest
-from widthwise.width_scores import condition, initial_scores, limit_gram
+from widthwise.width.initial import condition, initial_scores, limit_gram
 
 
 def sparse_net(width: int, weights: int, depth: int = 1, seed: int = 0) -> tuple[nn.Sequential, Mask]:

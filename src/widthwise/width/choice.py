@@ -6,27 +6,19 @@ the one whose kernel is nearest to the infinite-width kernel at initialization p
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from widthwise.errors import InputError, check_choice, check_integer, check_type
-from widthwise.kernels import distance, distance_approx, distance_gaussian, random_pairs, sampled_distance
-from widthwise.kernels._check import check_data
-from widthwise.models import mlp
-from widthwise.pruning.allocation import balanced
-from widthwise.widening import sparsify_randomly
-from widthwise.width_scores import condition
+from widthwise.width.formulas import FORMULAS, Question
+from widthwise.width.sizes import capacity, divided, narrowest
 
-__all__ = ["MOST_DRAWN", "Candidate", "WidthChoice", "best_width", "capacity", "divided", "narrowest"]
+__all__ = ["MOST_DRAWN", "Candidate", "WidthChoice", "best_width"]
 
 MOST_DRAWN = 2**19  # weights of a network wide and dense whose tangent kernel is measured by default
-_ROWS = 48  # of the sample on which it is
 
 
 @dataclass(frozen=True)
@@ -64,25 +56,6 @@ class WidthChoice:
     formula: str
     last_layer: str
     candidates: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True)
-class _Question:
-    d: int
-    n_outputs: int
-    depth: int
-    budget: int
-    last_layer: str
-    x: Tensor | None
-    pairs: int
-    draws: int
-    seed: int
-
-    @property
-    def data(self) -> Tensor:
-        if self.x is None:
-            raise InputError(f"x: got None, allowed for this formula is a data set of shape (rows, {self.d})")
-        return check_data(self.x, self.d)
 
 
 def best_width(
@@ -136,11 +109,11 @@ def best_width(
     """
     d, n_outputs = check_integer("d", d, low=1), check_integer("n_outputs", n_outputs, low=1)
     budget = check_integer("budget", budget, low=2)
-    judge, points = _FORMULAS[check_choice("formula", formula, _FORMULAS)]
+    judge, points = FORMULAS[check_choice("formula", formula, FORMULAS)]
     check_choice("last_layer", last_layer, ("dense", "balanced"))
     if check_integer("depth", depth, low=1) > 1:
         check_choice("formula", formula, ("condition",))
-    question = _Question(d, n_outputs, depth, budget, last_layer, x, pairs, check_integer("draws", draws, low=1), seed)
+    question = Question(d, n_outputs, depth, budget, last_layer, x, pairs, check_integer("draws", draws, low=1), seed)
     if candidates is None and formula == "condition":
         candidates = _multiples(question)
     if candidates is None:
@@ -150,56 +123,6 @@ def best_width(
         first, last = _divide(n, question)
         curve.append(Candidate(n, first, last, *judge(question, n, first, last)))
     return WidthChoice(min(curve, key=lambda each: each.distance).width, formula, last_layer, tuple(curve))
-
-
-def _heuristic(q: _Question, n: int, first: int, last: int) -> tuple[float, float]:
-    return distance_approx(q.d, last / q.n_outputs, first / (n * q.d)), 0.0
-
-
-def _gaussian(q: _Question, n: int, first: int, last: int) -> tuple[float, float]:
-    return distance_gaussian(q.d, n, first / (n * q.d), p_last=last / (n * q.n_outputs)), 0.0
-
-
-def _exact(q: _Question, n: int, first: int, last: int) -> tuple[float, float]:
-    i, j = (index.to(q.data.device) for index in random_pairs(len(q.data), q.pairs, q.seed))
-    p, p_last = first / (n * q.d), last / (n * q.n_outputs)
-    found = distance(q.data[i], q.data[j], n, p, p_last=p_last, seed=q.seed)
-    return float(found.value.mean()), float(found.error.mean())
-
-
-def _measured(q: _Question, n: int, first: int, last: int) -> tuple[float, float]:
-    found = sampled_distance(
-        q.data, n, weights=first, outputs=q.n_outputs, last_weights=last, pairs=q.pairs, draws=q.draws, seed=q.seed
-    )
-    return found.value, found.error
-
-
-def _condition(q: _Question, n: int, first: int, last: int) -> tuple[float, float]:
-    sample = torch.unique(q.data, dim=0)
-    rows = torch.randperm(len(sample), generator=torch.Generator().manual_seed(q.seed))[:_ROWS]
-    found = [
-        _condition_of(q, n, seed, sample[rows.to(sample.device)].cpu()) for seed in range(q.seed, q.seed + q.draws)
-    ]
-    error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else 0.0
-    return statistics.fmean(found), error
-
-
-def _condition_of(q: _Question, n: int, seed: int, sample: Tensor) -> float:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = mlp(q.d, q.n_outputs, width=n, depth=q.depth).to(sample.dtype)
-    shares = {name: p.numel() for name, p in model.named_parameters() if p.dim() > 1}
-    counts = divided(shares, q.budget, q.last_layer)
-    return condition(model, sparsify_randomly(model, q.budget, distribution=lambda *_: counts, seed=seed), sample)
-
-
-_FORMULAS: dict[str, tuple[Callable[[_Question, int, int, int], tuple[float, float]], int]] = {
-    "heuristic": (_heuristic, 256),
-    "gaussian": (_gaussian, 256),
-    "exact": (_exact, 16),
-    "measured": (_measured, 16),
-    "condition": (_condition, 5),
-}  # and how many widths each judges by default
 
 
 def _grid(d: int, budget: int, n_outputs: int, last_layer: str, points: int) -> list[int]:
@@ -227,13 +150,13 @@ def _check_candidates(widths: Sequence[int]) -> set[int]:
     return {check_integer("candidates", n, low=1) for n in widths}
 
 
-def _multiples(q: _Question) -> list[int]:
+def _multiples(q: Question) -> list[int]:
     """The narrowest width, and those up to 16 times as wide that can be drawn and leave each layer a weight."""
     first = narrowest(q.d, q.n_outputs, q.depth, q.budget)
     return [first, *(n for n in (first * k for k in (2, 4, 8, 16)) if _may_be_drawn(n, q))]
 
 
-def _may_be_drawn(n: int, q: _Question) -> bool:
+def _may_be_drawn(n: int, q: Question) -> bool:
     try:
         _divide(n, q)
     except InputError:
@@ -241,36 +164,7 @@ def _may_be_drawn(n: int, q: _Question) -> bool:
     return capacity(q.d, q.n_outputs, n, q.depth) <= MOST_DRAWN
 
 
-def narrowest(inputs: int, outputs: int, depth: int, budget: int) -> int:
-    """The least width at which the dense perceptron has so many weights or more."""
-    a, b = depth - 1, inputs + outputs
-    guess = budget // b if a == 0 else int(((b * b + 4 * a * budget) ** 0.5 - b) / (2 * a))
-    return next(n for n in count(max(1, guess - 1)) if capacity(inputs, outputs, n, depth) >= budget)
-
-
-def capacity(inputs: int, outputs: int, width: int, depth: int) -> int:
-    """Weights of the dense perceptron with ``depth`` hidden layers."""
-    return width * (inputs + (depth - 1) * width + outputs)
-
-
-def divided(sizes: Mapping[str, int], budget: int, last_layer: str, name: str = "budget") -> dict[str, int]:
-    """How many weights each layer keeps; the last of ``sizes`` whole if ``last_layer`` is ``"dense"``.
-
-    Raises:
-        InputError: named ``name``, if the budget does not go round, or is more than there are weights.
-    """
-    kept = {list(sizes)[-1]: sizes[list(sizes)[-1]]} if last_layer == "dense" else {}
-    others = {name: size for name, size in sizes.items() if name not in kept}
-    left, room = budget - sum(kept.values()), sum(others.values())
-    if not len(others) <= left <= room:
-        low, high = sum(kept.values()) + len(others), sum(sizes.values())
-        raise InputError(
-            f"{name}: got {budget}, allowed at these sizes with a {last_layer} last layer is {low} to {high}"
-        )
-    return {**balanced(others, left), **kept}
-
-
-def _divide(n: int, q: _Question) -> tuple[int, int]:
+def _divide(n: int, q: Question) -> tuple[int, int]:
     """Live weights of the first and of the last layer."""
     if q.depth == 1:
         narrowest, widest = _range(q.d, q.budget, q.n_outputs, q.last_layer)
