@@ -89,12 +89,14 @@ def pack(x: Tensor, down: Window, along: Window, frame: Frame, gate: Tensor | No
         down: how lines are cut.
         along: how columns are cut.
         frame: of the images.
-        gate: of ``x``'s shape, batch last; where it is not above zero, ``x`` counts as zero.
+        gate: of ``x``'s shape, fastest batch last; where it is not above zero, ``x`` counts as zero.
         purpose: of the memory, see :func:`~widthwise.sparse._scratch.scratch`.
 
     Returns:
         The images one after the other, and one register of zeros; ``x`` as it is if it lies that way.
     """
+    if gate is not None and gate.stride(0) != 1:  # of a layout that autograd's hooks for saved tensors chose
+        x, gate = x.where(gate > 0, 0), None
     batch, channels = x.shape[:2]
     lane = lanes(x.dtype)
     lies = down.is_whole and along.is_whole and frame == Frame(along.length * batch, down.length * along.length * batch)

@@ -9,6 +9,7 @@ lock.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["run", "threads"]
+from widthwise.sparse._guard import Pointers, guarded
+
+__all__ = ["Pointers", "run", "threads"]
 
 Table = ctypes.Array[ctypes.c_int64]
 _Kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_CHECKS = os.environ.get("WIDTHWISE_CHECK_BOUNDS", "0") not in ("", "0")
 
 
 def threads(work: float) -> int:
@@ -29,7 +33,7 @@ def threads(work: float) -> int:
     return max(1, min(torch.get_num_threads(), int(work / 50_000)))
 
 
-def run(name: str, threads: int, *arguments: Tensor | int | None) -> None:
+def run(name: str, threads: int, *arguments: Tensor | Pointers | int | None) -> None:
     """Run the kernel ``name`` on ``threads`` threads until its work is done.
 
     Args:
@@ -37,7 +41,14 @@ def run(name: str, threads: int, *arguments: Tensor | int | None) -> None:
         threads: size of the team.
         arguments: what stands in the kernel's table after the counter; a tensor gives its address, ``None`` a zero.
     """
+    if _CHECKS:
+        guarded(name, arguments, lambda cells: _start(name, threads, cells))
+        return
     cells = [a if type(a) is int else 0 if a is None else a.data_ptr() for a in arguments]  # type: ignore[union-attr]
+    _start(name, threads, cells)
+
+
+def _start(name: str, threads: int, cells: list[int]) -> None:
     table = _table(len(cells) + 1)(0, *cells)
     if threads == 1:
         _function(name)(table)

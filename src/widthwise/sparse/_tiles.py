@@ -53,11 +53,13 @@ def pack(x: Tensor, tiles: Tiling, gate: Tensor | None = None) -> tuple[Tensor, 
     Args:
         x: activations or gradients, any strides.
         tiles: how to cut the batch.
-        gate: the output of a ReLU, of the same shape, batch last.
+        gate: the output of a ReLU, of the same shape; best batch last with room for whole tiles, as kernels leave it.
 
     Returns:
         The tiles, and the sum of each feature over each, shape ``(count, features)``.
     """
+    if gate is not None and not _fills_tiles(gate, tiles):
+        x, gate = x.where(gate > 0, 0), None
     batch, features = x.shape
     packed, sums = x.new_empty((tiles.count, features, tiles.size)), x.new_empty((tiles.count, features))
     team = threads(8 * packed.numel())
@@ -67,6 +69,16 @@ def pack(x: Tensor, tiles: Tiling, gate: Tensor | None = None) -> tuple[Tensor, 
         chunks, gate, 0 if gate is None else gate.stride(1), sums, tiles.registers,
     )  # fmt: skip
     return packed, sums
+
+
+def _fills_tiles(gate: Tensor, tiles: Tiling) -> bool:
+    """Whether whole registers of each feature of ``gate`` can be read up to the end of the last tile.
+
+    Not where one example came alone, nor where autograd's hooks for saved tensors gave back a copy in other strides.
+    """
+    (first, pitch), features = gate.stride(), gate.shape[1]
+    room = gate.untyped_storage().nbytes() // gate.element_size() - gate.storage_offset()
+    return first == 1 and pitch >= tiles.examples and room >= (features - 1) * pitch + tiles.examples
 
 
 def plain(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from widthwise.errors import InputError
-from widthwise.sparse._team import run, threads
+from widthwise.sparse._team import Pointers, run, threads
 from widthwise.sparse._tiles import Tiling, pack, tiling
 from widthwise.sparse._types import is_native, suffix
 from widthwise.training.sparse_layout import Layout, Net, read
@@ -143,7 +143,7 @@ class SparseFamily:
             f"descend_{suffix(theta.dtype)}", team, theta, at.columns, _offsets(self._widest(), tiles.size), at.starts,
             at.ends, at.down_starts, at.down_rows, at.down_order, at.sizes, at.units, self.layers, self.outputs,
             self._relu, bounds, len(bounds) - 1, tiles.registers, tiles.size, tiles.count,
-            torch.tensor([part.data_ptr() for part in packed]), x.shape[2] * tiles.size, steps, shares.contiguous(),
+            Pointers(packed), x.shape[2] * tiles.size, steps, shares.contiguous(),
             labels, values, moments if rule.remembers else None, rates.to(theta.dtype),
             theta.new_tensor([rule.constants(done + step + 1) for step in range(steps)]), units, most,
             theta.new_empty(team * each), each, torch.zeros(1, dtype=torch.int64),
