@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "write_text"]
+__all__ = ["atomic_path", "made_folder", "write_text"]
 
 
 @contextmanager
@@ -19,10 +19,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     process was killed.
 
     Raises:
-        OSError: if the folder cannot be written or the disk is full.
+        OSError: if the folder cannot be written or the disk is full, ``path`` is a folder, or a file stands where its
+            folder should be.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        raise IsADirectoryError(f"path: got {os.fspath(path)!r}, a folder; allowed is the name of a file")
+    made_folder(target.parent)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     part = Path(name)
@@ -34,6 +37,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def made_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder ``path``, made if it is not there.
+
+    Raises:
+        OSError: if it cannot be made, because a file stands in its place, say.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"out: got {os.fspath(path)!r}, but there is a file; allowed is a folder") from None
+    return folder
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -63,11 +63,26 @@ def read_tensors(
             header = _header(path, kind, version, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read as a {kind} file ({error})") from error
+        raise DataError(f"{os.fspath(path)}: {_trouble(path, kind)} ({error})") from error
     for name, types in fields.items():
         if name not in header or not isinstance(header[name], types):
             raise _unusable(path, kind, f"its header gives {name} as {header.get(name)!r}")
     return header, tensors
+
+
+def _trouble(path: Path, kind: str) -> str:
+    """Why a file cannot be opened, by what it begins with."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  # any path that safetensors takes
+            start = file.read(2)
+    except OSError:
+        return "cannot be opened"
+    if start == b"PK" or start[:1] == b"\x80":
+        return (
+            "was written by torch.save or another pickle, which is never read here; fill a model with "
+            "torch.load(path, weights_only=True), then widthwise.save"
+        )
+    return f"is no safetensors file, as those of kind {kind} are, or is damaged"
 
 
 def _header(path: Path, kind: str, version: int, metadata: Mapping[str, str]) -> dict[str, Any]:

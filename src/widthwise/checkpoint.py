@@ -17,7 +17,7 @@ from widthwise._maskfile import pack, unpack
 from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise._version import __version__
 from widthwise.errors import DataError, InputError, InputTypeError, check_type
-from widthwise.masks import Mask
+from widthwise.masks import Mask, check_has_values
 from widthwise.models import Recipe, build, recipe_of
 from widthwise.sparse import files
 
@@ -40,9 +40,10 @@ def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = N
         about: JSON values to keep beside the weights, such as the names of the classes.
 
     Raises:
-        OSError: if the folder cannot be written or the disk is full.
+        OSError: if the folder cannot be written, the disk is full or ``path`` is a folder.
+        InputError: if the model has no values (on the meta device).
     """
-    check_type("model", model, nn.Module)
+    check_has_values(check_type("model", model, nn.Module))
     state, matrices = files.compact(model, model.state_dict())
     tensors, aliases = _untied(state)
     mask = Mask.of(model)

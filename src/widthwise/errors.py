@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,9 +28,12 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_type",
+    "outlined",
 ]
 
 T = TypeVar("T")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
 
 
 class InputError(ValueError):
@@ -77,7 +82,19 @@ def check_type(name: str, got: Any, kind: type[T] | tuple[type[T], ...]) -> T:
         return got
     kinds = kind if isinstance(kind, tuple) else (kind,)
     wanted = " or ".join(k.__name__ for k in kinds)
-    raise InputTypeError(f"{name}: got {got!r} of type {type(got).__name__}, allowed is {wanted}")
+    hint = "; torch.as_tensor makes one of it" if Tensor in kinds and isinstance(got, np.ndarray) else ""
+    raise InputTypeError(f"{name}: got {outlined(got)}, allowed is {wanted}{hint}")
+
+
+def outlined(got: Any) -> str:
+    """What a caller passed, short enough to be read aloud: arrays by shape and dtype, anything else cut off.
+
+    >>> outlined(torch.ones(3, 2)), outlined("mlp")
+    ('Tensor of shape (3, 2) and dtype torch.float32', "'mlp' of type str")
+    """
+    if isinstance(got, Tensor | np.ndarray):
+        return f"{type(got).__name__} of shape {tuple(got.shape)} and dtype {got.dtype}"
+    return f"{_SHORT.repr(got)} of type {type(got).__name__}"
 
 
 def check_integer(name: str, got: Any, low: int = 0, high: int | None = None) -> int:

@@ -19,7 +19,7 @@ from widthwise._maskfile import read_masks, write_masks
 from widthwise._maskpicture import strips
 from widthwise.errors import InputError, InputTypeError, check_type
 
-__all__ = ["LayerCount", "Mask", "prunable", "unwrapped"]
+__all__ = ["LayerCount", "Mask", "check_has_values", "prunable", "unwrapped"]
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -46,6 +46,25 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
             "model: got no weights to prune, allowed is a model with a parameter of two or more dimensions"
         )
     return found
+
+
+def check_has_values(model: nn.Module) -> None:
+    """Refuse a model on the meta device, whose weights have shapes but no values.
+
+    Raises:
+        InputError: naming the first parameter or buffer without values.
+
+    >>> check_has_values(nn.Linear(2, 3, device="meta"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    widthwise.errors.InputError: model: 'weight' is on the meta device and has no values; load or draw them ...
+    """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta:
+            raise InputError(
+                f"model: {name!r} is on the meta device and has no values; load or draw them first, as after "
+                'model.to_empty(device="cpu")'
+            )
 
 
 @dataclass(frozen=True)

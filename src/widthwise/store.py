@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from widthwise._atomic import made_folder
 from widthwise.errors import DataError, InputTypeError
 
 __all__ = ["Store", "run_hash"]
@@ -61,7 +62,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        made_folder(self.path.parent)
         self._check_header()
         with self._translating():
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)

@@ -184,3 +184,30 @@ def test_random_text_gives_data_or_a_data_error(tmp_path_factory, content):
         one_line(error, path)
     else:
         assert torch.isfinite(data.x).all()
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_decimal_comma_where_commas_do_not_separate(tmp_path, mark):
+    data = load(write(tmp_path, f"a{mark}b{mark}y\n-1,5{mark}2{mark},25\n+3,0e1{mark}4{mark}2,5\n"), target="y")
+    assert data.x.tolist() == [[-1.5, 2], [30, 4]]
+    assert data.y.tolist() == [[0.25], [2.5]]
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("a;y\n1,5;2\n1.5;3\n", "some numbers have a decimal comma, others a point; use one of them"),
+        ("a,y\nred,2.5\nblue,1.5\n", "give each of the column's words a column of 0 and 1"),
+        ("a,y\nNA,2.5\n1,1.5\n", "fill in what is missing"),
+        ("a,y\n,2.5\n1,1.5\n", "fill in what is missing"),
+        ('a,y\n"1,234.5",2.5\n1,1.5\n', "write numbers without marks between thousands"),
+        ("a,y\n2024-01-31,2.5\n1,1.5\n", "correct it, or remove the row or the column"),
+    ],
+)
+def test_bad_cells_come_with_advice(tmp_path, text, advice):
+    assert advice in refused(write(tmp_path, text), target="y")
+
+
+def test_tab_separated_values_by_their_usual_name(tmp_path):
+    (tmp_path / "größen.tsv").write_text("a\ty\n1\t2.5\n2\t3.5\n", encoding="utf-8")
+    assert load(tmp_path / "größen.tsv", target="y").x.tolist() == [[1], [2]]

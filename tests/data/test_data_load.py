@@ -104,7 +104,7 @@ def test_empty_folder_and_unknown_formats(tmp_path):
     (tmp_path / "inner").mkdir()
     (tmp_path / ".hidden.csv").write_text("x,y")
     assert ".parquet" in refused(tmp_path)
-    assert "holds no data file" in refused(tmp_path / "README.md")
+    assert "is in no known format" in refused(tmp_path / "README.md")
 
 
 def test_several_formats_in_one_folder(tmp_path):

@@ -232,7 +232,7 @@ class Failing:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"sparsity": 0.5, "loss": Failing(), "rounds": 4}, RuntimeError),
+        ({"sparsity": 0.5, "loss": Failing(), "rounds": 4}, InputError),
         ({"sparsity": 0.995}, CollapseError),
         ({"sparsity": 0.995, "rounds": 5}, CollapseError),
         ({"sparsity": 0.5, "data": (batch()[0] * float("nan"), batch()[1])}, InputError),

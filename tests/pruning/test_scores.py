@@ -371,7 +371,7 @@ def test_the_model_is_left_as_it_was_when_the_loss_fails(method):
             raise RuntimeError("no")
 
     broken = nn.Sequential(model, Failing())
-    with pytest.raises(RuntimeError, match="no"):
+    with pytest.raises(InputError, match="model: fails on an x .*: no"):
         getattr(scores, method)(broken, batch(), loss)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert [m.training for m in model.modules()] == modes

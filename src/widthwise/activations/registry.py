@@ -174,8 +174,11 @@ def _from_function(function: Callable[[Tensor], Tensor], name: str) -> Activatio
     """Wrap a user's function with its kinks, after checking on a few points that it is elementwise."""
     if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
         raise InputError(f"activation: got {name}, which has parameters; allowed is an elementwise function")
+    if isinstance(function, type):
+        raise InputError(f"activation: got the class {name}, allowed is an instance of it, {name}()")
     x = torch.linspace(-1.5, 1.25, 12, dtype=torch.float64)
     try:
+        function(x.clone().requires_grad_())  # so that NumPy's functions are found out
         with torch.no_grad():
             whole, parts = function(x), torch.cat([function(part) for part in (x[:5], x[5:])])
     except Exception as error:

@@ -60,18 +60,25 @@ def _runner_up(found: Comparison) -> Finding | None:
 
 
 def _share_of_width(found: Comparison) -> Finding | None:
-    """(sparse - base) / (dense - base) at the best sparse width: Figure 7 of the wider-nets paper."""
+    """(sparse - base) / (dense - base) at the best sparse width: Figure 7 of the wider-nets paper.
+
+    Nothing is said where the seeds do not show that width gains anything.
+    """
     sparse = [r for r in found.rows if r.method == SPARSE and math.isfinite(r.mean)]
     if not sparse:
         return None
     top = max(sparse, key=lambda r: r.mean)
     dense = next((r for r in found.rows if r.method == DENSE and r.width == top.width), None)
-    if dense is None or not dense.mean > found.baseline.mean:
+    if dense is None:
+        return None
+    gain, half = paired_difference(dense.test, found.baseline.test)
+    if not gain > (half if math.isfinite(half) else 0):
         return None
     share = (top.mean - found.baseline.mean) / (dense.mean - found.baseline.mean)
+    part = "none" if share <= 0 else "all" if share >= 1 else f"{100 * share:.0f} %"
     text = (
         f"Width alone: at width {top.width} the dense network, with {dense.weights / found.budget:.3g} times the "
-        f"weights, reaches {_value(found, dense)}; the sparse one, with none added, gets {share:.0%} of that gain."
+        f"weights, reaches {_value(found, dense)}; the sparse one, with none added, gets {part} of that gain."
     )
     return Finding(text, rows=[top.label, dense.label, found.baseline.label])
 
@@ -115,7 +122,7 @@ def _value(found: Comparison, row: Row) -> str:
 
 def _gain(found: Comparison, gain: float, half: float) -> str:
     interval = f" ± {_number(found, half)}, 95 % interval over seeds" if math.isfinite(half) else ", one seed"
-    points = "points" if found.task == "classification" else "R2"
+    points = "points" if found.task == "classification" else "R²"
     return f"{'+' if gain >= 0 else '−'}{_number(found, abs(gain))} {points}{interval}"
 
 
@@ -124,4 +131,4 @@ def _number(found: Comparison, value: float) -> str:
 
 
 def _unit(found: Comparison) -> str:
-    return "% accuracy" if found.task == "classification" else "R2"
+    return "% accuracy" if found.task == "classification" else "R²"

@@ -13,7 +13,7 @@ from torch import nn
 
 from widthwise import widening
 from widthwise.comparison.ways import DENSE, SPARSE, check_method, is_scored, methods_known, widening_of
-from widthwise.errors import InputError, check_choice, check_integer, check_number
+from widthwise.errors import InputError, InputTypeError, check_choice, check_integer, check_number
 from widthwise.training import TrainConfig
 from widthwise.widening import weights_at, width_for
 from widthwise.widening.counting import skeleton
@@ -44,9 +44,21 @@ class Architecture:
 
     @classmethod
     def of(cls, build: Callable[[int], nn.Module]) -> Architecture:
-        """Name a user's own factory by its qualified name and by what it builds at width 1 or 2."""
+        """Name a user's own factory by its qualified name and by what it builds at width 2.
+
+        Raises:
+            InputTypeError: if ``build`` is a module, not a function that makes one.
+            InputError: if it takes no width.
+        """
+        if isinstance(build, nn.Module):
+            raise InputTypeError("build: got a module, allowed is a function from a width to a new one")
         called = getattr(build, "__qualname__", type(build).__name__)
-        looks = repr(build(2)).encode()
+        try:
+            looks = repr(build(2)).encode()
+        except TypeError as error:
+            raise InputError(
+                f"build: {called} fails on the width 2, allowed is a function of a width: {error}"
+            ) from error
         return cls(f"{called}/{hashlib.sha256(looks).hexdigest()[:12]}", build)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from widthwise import data as datasets
@@ -115,6 +115,7 @@ def compare(
     check_number("validation", validation, 0, 1, low_open=True, high_open=True)
     splits = datasets.split(dataset, standardize=chosen, validation=validation)
     architecture = perceptron(splits, depth, activation) if build is None else Architecture.of(build)
+    _check_fits(architecture, splits)
     if budget is None and base_width is None:
         base_width = DEFAULT_BASE_WIDTH
     plan = Plan(
@@ -155,6 +156,28 @@ def perceptron(splits: Splits, depth: int, activation: str) -> Architecture:
     build = _Perceptron(splits.train[0][0].numel(), splits.n_outputs, depth, activation)
     name = f"mlp/{build.in_features}-{build.out_features}/depth {depth}/{activation}"
     return Architecture(name, build, depth, activation)
+
+
+def _check_fits(architecture: Architecture, splits: Splits) -> None:
+    """Refuse a factory whose networks do not take these examples or have too few outputs, before any is trained."""
+    x = splits.train[0][:2]
+    with torch.random.fork_rng([]), torch.no_grad():
+        model = architecture.build(2).to(x.dtype).eval()
+        try:
+            y = model(x)
+        except (RuntimeError, TypeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(
+                f"build: its network of width 2 fails on an x of shape {tuple(x.shape)}: {reason}"
+            ) from error
+    wanted = f"({len(x)}, {splits.n_outputs})"
+    if not isinstance(y, Tensor):
+        raise InputTypeError(f"build: its network gives {type(y).__name__}, allowed is a tensor of shape {wanted}")
+    enough = y.dim() == 2 and (y.shape[1] == splits.n_outputs or splits.task == "classification")
+    if not enough or y.shape[1] < splits.n_outputs:
+        raise InputError(
+            f"build: its network's output has shape {tuple(y.shape)}, allowed is {wanted} for {len(x)} examples"
+        )
 
 
 def _gathered(data: Any) -> Any:

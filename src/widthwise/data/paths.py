@@ -20,7 +20,7 @@ _FORMATS: dict[str, re.Pattern[str]] = {
     "npz": npz.PATTERN,
 }
 _SINGLE = ("CSV", "npz")
-_KNOWN = "MNIST's idx files, CIFAR's .bin (.gz, .xz), .parquet, .csv and .npz"
+_KNOWN = "MNIST's idx files, CIFAR's .bin (.gz, .xz), .parquet, .csv, .tsv and .npz"
 
 
 def load_path(path: Path, target: str | None = None, progress: parquet.Progress | None = None) -> Dataset:
@@ -62,7 +62,8 @@ def _format(path: Path, files: list[Path]) -> tuple[str, list[Path]]:
             if pattern.fullmatch(file.name):
                 found.setdefault(kind, []).append(file)
     if not found:
-        raise DataError(f"{path}: holds no data file; the formats are {_KNOWN}")
+        what = "is in no known format" if path.is_file() else "holds no data file"
+        raise DataError(f"{path}: {what}; the formats are {_KNOWN}")
     (kind, matches), *others = found.items()
     if others:
         listed = " and ".join(f"{kind} ({matches[0].name})" for kind, matches in found.items())

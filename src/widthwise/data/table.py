@@ -22,16 +22,22 @@ from widthwise.errors import DataError
 
 __all__ = ["MOST_CLASSES", "PATTERN", "read"]
 
-PATTERN = re.compile(r".+\.csv", re.IGNORECASE)
+PATTERN = re.compile(r".+\.(csv|tsv)", re.IGNORECASE)
 
 MOST_CLASSES = 20
 """Whole numbers of at most this many different values are taken for classes."""
+
+_MISSING = frozenset({"", "?", "-", "na", "n/a", "nan", "null", "none"})
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 def read(name: str, path: Path, target: str | None) -> Dataset:
     """Return the columns of a CSV (separated by commas, semicolons or tabs) as inputs and target.
+
+    Where semicolons or tabs separate, numbers may have a decimal comma instead of a point, all of them or none.
 
     The task follows from the target: text, or whole numbers of at most :data:`MOST_CLASSES` different values,
     are classes in alphabetical or numerical order; other numbers are regression. Two or more targets,
@@ -65,6 +71,8 @@ class _Table:
     lines: list[int] = field(default_factory=list)
     values: array[float] = field(default_factory=lambda: array("d"))
     labels: list[list[str]] = field(default_factory=list)
+    marks: set[str] = field(default_factory=set)  # decimal marks seen
+    comma: bool = False  # whether a comma may be one
 
     def add(self, line: int, row: Sequence[str]) -> None:
         """Take one row: its inputs as numbers at once, its targets as text until all are known."""
@@ -76,10 +84,14 @@ class _Table:
         self.labels.append([cells.pop(target) for target in self.targets])
         self.lines.append(line)
         for column, cell in cells.items():
-            value = _number(cell)
+            value = self._number(cell)
             if value is None:
                 raise self._fault(line, column, cell)
             self.values.append(value)
+        if len(self.marks) > 1:
+            raise DataError(
+                f"{self.path}: line {line}: some numbers have a decimal comma, others a point; use one of them"
+            )
 
     def dataset(self, name: str) -> Dataset:
         if not self.labels:
@@ -87,7 +99,7 @@ class _Table:
         if len(self.columns) == len(self.targets):
             raise DataError(f"{self.path}: has no column beside the target; add the inputs")
         x = np.frombuffer(self.values).reshape(len(self.labels), -1)
-        numbers = [[_number(cell) for cell in row] for row in self.labels]
+        numbers = [[self._number(cell) for cell in row] for row in self.labels]
         text = len(self.targets) == 1 and all(row == [None] for row in numbers)
         for line, cells, row in zip(self.lines, self.labels, numbers, strict=True):
             for target, cell, number in zip(self.targets, cells, row, strict=True):
@@ -97,11 +109,27 @@ class _Table:
             return from_arrays(name, x, [cell for (cell,) in self.labels])
         return _numeric(name, x, np.array(numbers, dtype=np.float64))
 
+    def _number(self, cell: str) -> float | None:
+        if self.comma and _DECIMAL_COMMA.fullmatch(cell):
+            self.marks.add(",")
+            return _number(cell.replace(",", "."))
+        if self.comma and "." in cell and _number(cell) is not None:
+            self.marks.add(".")
+        return _number(cell)
+
     def _fault(self, line: int, column: str, cell: str) -> DataError:
         got = f"{cell[:40]!r} is no finite number" if cell else "the cell is empty"
-        return DataError(
-            f"{self.path}: line {line}, column {column!r}: {got}; correct it, or remove the row or the column"
-        )
+        return DataError(f"{self.path}: line {line}, column {column!r}: {got}; {_advice(cell)}")
+
+
+def _advice(cell: str) -> str:
+    if cell.lower() in _MISSING:
+        return "fill in what is missing, or remove the row or the column"
+    if _THOUSANDS.fullmatch(cell):
+        return "write numbers without marks between thousands"
+    if not any(character.isdigit() for character in cell):
+        return "correct it, give each of the column's words a column of 0 and 1 instead, or remove the column"
+    return "correct it, or remove the row or the column"
 
 
 def _parse(path: Path, file: TextIO, target: str | None) -> _Table:
@@ -111,7 +139,7 @@ def _parse(path: Path, file: TextIO, target: str | None) -> _Table:
     reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
     columns = [" ".join(cell.split()) for cell in next(reader, [])]
     _check_header(path, columns)
-    table = _Table(path, columns, _targets(path, columns, target))
+    table = _Table(path, columns, _targets(path, columns, target), comma=delimiter != ",")
     for row in reader:
         if row:
             table.add(reader.line_num, [cell.strip() for cell in row])

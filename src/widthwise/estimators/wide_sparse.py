@@ -94,7 +94,12 @@ class _WideSparse(BaseEstimator):  # type: ignore[misc]
 
     def _validated(self, X: ArrayLike, **options: Any) -> Any:
         finite = "allow-nan" if self.missing == "mean" else True
-        return validate_data(self, X, dtype=_DTYPES, ensure_all_finite=finite, **options)
+        try:
+            return validate_data(self, X, dtype=_DTYPES, ensure_all_finite=finite, **options)
+        except ValueError as error:
+            if "contains NaN" in str(error) and self.missing == "error":
+                error.add_note(f"{type(self).__name__}(missing='mean') puts a feature's mean where a value is missing.")
+            raise
 
     def _start(self, x: Array, weights: Array, outputs: int) -> None:
         """A network at initialization, for standardised examples."""

@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 
 from widthwise.data.sampling import first_per_class
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
-from widthwise.masks import Mask, prunable, unwrapped
+from widthwise.masks import Mask, check_has_values, prunable, unwrapped
 from widthwise.pruning.allocation import SCOPES, allocate, exponential_schedule, target_count
 from widthwise.pruning.batches import Batches, Data, repeatable
 from widthwise.pruning.collapse import complain, critical_sparsity, cut_at, dead_layers
@@ -83,6 +83,7 @@ def prune(
         on_collapse=check_choice("on_collapse", on_collapse, ("raise", "warn", "allow")),
     )
     inner = unwrapped(model)
+    check_has_values(inner)
     with _seeded(inner, plan.seed):
         data = repeatable(data) if examples_per_class is None else _pick(inner, data, examples_per_class)
         mask = _search(inner, plan, data, loss)

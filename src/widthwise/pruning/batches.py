@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from widthwise.errors import InputError, InputTypeError
 
@@ -32,8 +34,10 @@ class Batches:
     def __init__(self, data: Data, device: torch.device) -> None:
         if _is_batch(data):
             self._source: Iterable[Any] = [data]
-        elif isinstance(data, Tensor) or not isinstance(data, Iterable):
-            raise InputTypeError(f"data: got {type(data).__name__}, allowed is (x, y) or an iterable of such pairs")
+        elif isinstance(data, Tensor | Mapping) or not isinstance(data, Iterable) or _of_arrays(data):
+            raise InputTypeError(
+                f"data: got {type(data).__name__}, allowed is (x, y) or an iterable of such pairs{_hint(data)}"
+            )
         else:
             self._source = data
         self._device = device
@@ -58,7 +62,7 @@ class Batches:
     def _checked(self, batch: Any) -> Batch:
         if not _is_batch(batch):
             raise InputTypeError(
-                f"data: got a batch of type {type(batch).__name__}, allowed is a pair (x, y), x a tensor"
+                f"data: got a batch of type {type(batch).__name__}, allowed is a pair (x, y), x a tensor{_hint(batch)}"
             )
         x, y = batch
         if x.dim() == 0 or not len(x):
@@ -72,6 +76,25 @@ class Batches:
 def repeatable(data: Data | None) -> Data | None:
     """``data``, with the batches of a one-shot iterator held in memory so that they can be read in every round."""
     return list(data) if isinstance(data, Iterator) else data
+
+
+def _of_arrays(got: Any) -> bool:
+    return isinstance(got, tuple | list) and bool(got) and isinstance(got[0], np.ndarray)
+
+
+def _hint(got: Any) -> str:
+    """How to make a batch, or batches, of what was passed; empty where nobody could know."""
+    if _of_arrays(got):
+        return "; torch.as_tensor makes a tensor of an array"
+    if isinstance(got, Dataset):
+        return "; DataLoader(dataset, batch_size=...) gives such pairs"
+    if isinstance(got, Mapping):
+        return "; a generator makes pairs of a loader's dictionaries: ((b['x'], b['y']) for b in loader)"
+    if isinstance(got, tuple | list) and len(got) > 2 and isinstance(got[0], Tensor):
+        return "; put what belongs to y into one tuple: (x, (y, z))"
+    if hasattr(got, "x") and hasattr(got, "y"):
+        return "; its parts are tensors: (data.x, data.y)"
+    return ""
 
 
 def _is_batch(data: Any) -> bool:

@@ -97,9 +97,12 @@ def loss_on(model: nn.Module, loss: Loss, x: Tensor, y: Any, weights: Mapping[st
     """The loss on a batch, a finite scalar that autograd can follow; with ``weights`` in place of the model's own.
 
     Raises:
-        InputError: if it is not a scalar, not finite, or does not depend on a parameter.
+        InputError: if the model or the loss fails on the batch, or the loss is not a scalar, not finite, or does not
+            depend on a parameter.
     """
-    value = loss(output_of(model, x, weights), y)
+    output = output_of(model, x, weights)
+    with _told(f"loss: fails on an output {_outline(output)} and a y {_outline(y)}"):
+        value = loss(output, y)
     if not isinstance(value, Tensor) or value.dim() != 0:
         got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"loss: got {got}, allowed is a scalar tensor; take the mean over the batch")
@@ -153,10 +156,15 @@ def mean_gradient(model: nn.Module, batches: Batches, loss: Loss) -> dict[str, T
 
 
 def output_of(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None = None) -> Any:
-    """What the model makes of ``x``; warns if that is random."""
+    """What the model makes of ``x``; warns if that is random.
+
+    Raises:
+        InputError: if the model fails on ``x``; the message says what it got.
+    """
     before = _random_state(x)
     inner = unwrapped(model)
-    output = inner(x) if weights is None else functional_call(inner, dict(weights), (x,))
+    with _told(f"model: fails on an x {_outline(x)}, its weights being {_dtypes(inner)}"):
+        output = inner(x) if weights is None else functional_call(inner, dict(weights), (x,))
     if not torch.equal(before, _random_state(x)):
         warnings.warn(
             "model: its forward pass draws random numbers, so the scores are those of one draw; if that is dropout in"
@@ -164,6 +172,28 @@ def output_of(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None 
             stacklevel=2,
         )
     return output
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say what a caller's own function was given when it refuses it."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, NotImplementedError, InputTypeError):
+        raise
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
+
+
+def _outline(got: Any) -> str:
+    """What was passed, in words: shape and dtype of a tensor, else the type."""
+    if isinstance(got, Tensor):
+        return f"of shape {tuple(got.shape)} and {got.dtype}"
+    return f"of type {type(got).__name__}"
+
+
+def _dtypes(model: nn.Module) -> str:
+    return " and ".join(sorted({str(parameter.dtype) for parameter in model.parameters()}))
 
 
 def _random_state(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from widthwise.errors import InputError, check_choice, check_integer, check_number
+from widthwise.errors import InputError, InputTypeError, check_choice, check_integer, check_number
 from widthwise.pruning.batches import Data, repeatable
 from widthwise.pruning.gradients import (
     Loss,
@@ -64,6 +64,11 @@ def grasp(
     check_choice("route", route, ("double_backward", "forward_over_reverse"))
 
     def cooled(output: Any, y: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise InputTypeError(
+                f"model: its output is of type {type(output).__name__}, allowed with 'grasp' is a tensor, which it "
+                "divides by the temperature; wrap the model so that it returns what the loss needs"
+            )
         return loss(output / temperature, y)
 
     weights = trainable(model)
