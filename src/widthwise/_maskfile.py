@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from widthwise._tensorfile import read_tensors, write_tensors
+from widthwise._lazymask import Unread
+from widthwise._tensorfile import read_sizes, read_tensors, write_tensors
 from widthwise.errors import DataError
 
 __all__ = ["pack", "read_masks", "unpack", "write_masks"]
 
 _KIND, _VERSION = "widthwise.mask", 1
+_LARGE = 2**24  # bytes
 
 Path = str | os.PathLike[str]
 
@@ -29,12 +32,14 @@ def write_masks(path: Path, masks: Mapping[str, Tensor]) -> None:
     write_tensors(path, _KIND, _VERSION, {"shapes": shapes}, packed)
 
 
-def read_masks(path: Path) -> dict[str, Tensor]:
-    """Read what :func:`write_masks` wrote, in the same order.
+def read_masks(path: Path) -> Mapping[str, Tensor]:
+    """Read what :func:`write_masks` wrote, in the same order; a large file layer by layer, when it is asked for.
 
     Raises:
         DataError: if the file is missing, damaged, of another kind or of a version not known here.
     """
+    if pathlib.Path(path).is_file() and pathlib.Path(path).stat().st_size > _LARGE:
+        return _unread(path)
     header, packed = read_tensors(path, _KIND, _VERSION, {"shapes": dict})
     shapes = header["shapes"]
     if not all(map(_is_shape, shapes.values())):
@@ -42,6 +47,18 @@ def read_masks(path: Path) -> dict[str, Tensor]:
     if set(shapes) != set(packed):
         raise _damaged(path, "names and shapes disagree")
     return {name: unpack(path, name, packed[name].numpy(), shape) for name, shape in shapes.items()}
+
+
+def _unread(path: Path) -> Unread:
+    """The masks of a large file, of which nothing but the header is read."""
+    header, sizes = read_sizes(path, _KIND, _VERSION, {"shapes": dict})
+    shapes = header["shapes"]
+    if not all(map(_is_shape, shapes.values())):
+        raise _damaged(path, "its shapes are not a table of whole numbers")
+    wanted = {name: ("U8", [-(-math.prod(shape) // 8)]) for name, shape in shapes.items()}
+    if wanted != sizes:
+        raise _damaged(path, "names and shapes disagree")
+    return Unread(path, shapes)
 
 
 def _is_shape(shape: Any) -> bool:
@@ -65,7 +82,7 @@ def unpack(path: Path, name: str, packed: npt.NDArray[np.uint8], shape: list[int
     bits = np.unpackbits(packed, bitorder="little")
     if bits[count:].any():
         raise _damaged(path, f"{name!r} has stray bits after its last weight")
-    return torch.from_numpy(bits[:count].astype(bool)).reshape(shape)
+    return torch.from_numpy(bits[:count].view(np.bool_)).reshape(shape)
 
 
 def _damaged(path: Path, reason: str) -> DataError:

@@ -14,7 +14,7 @@ from torch import Tensor
 from widthwise._atomic import atomic_path
 from widthwise.errors import DataError
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["read_sizes", "read_tensors", "write_tensors"]
 
 Path = str | os.PathLike[str]
 
@@ -83,6 +83,27 @@ def _trouble(path: Path, kind: str) -> str:
             "torch.load(path, weights_only=True), then widthwise.save"
         )
     return f"is no safetensors file, as those of kind {kind} are, or is damaged"
+
+
+def read_sizes(
+    path: Path, kind: str, version: int, fields: Mapping[str, type]
+) -> tuple[dict[str, Any], dict[str, tuple[str, list[int]]]]:
+    """Header of a file, and the type and shape of each tensor in the format's words; no tensor is read.
+
+    Raises:
+        DataError: as :func:`read_tensors`.
+    """
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            header = _header(path, kind, version, file.metadata() or {})
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+            sizes = {name: (part.get_dtype(), list(part.get_shape())) for name, part in slices.items()}
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{os.fspath(path)}: {_trouble(path, kind)} ({error})") from error
+    for name, types in fields.items():
+        if not isinstance(header.get(name), types):
+            raise _unusable(path, kind, f"its header gives {name} as {header.get(name)!r}")
+    return header, sizes
 
 
 def _header(path: Path, kind: str, version: int, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from widthwise._enforce import Keeper
+from widthwise._lazymask import Unread
 from widthwise._maskfile import read_masks, write_masks
-from widthwise._maskpicture import strips
+from widthwise._maskpicture import kept_by_unit, strips
 from widthwise.errors import InputError, InputTypeError, check_type
 
 __all__ = ["LayerCount", "Mask", "check_has_values", "prunable", "unwrapped"]
@@ -116,7 +117,7 @@ class Mask(Mapping[str, Tensor]):
                 raise InputTypeError(f"tensors: {name!r} is {got}, allowed is a boolean tensor")
         if not any(tensor.numel() for tensor in tensors.values()):
             raise InputError("tensors: got no entries, allowed is a mask over at least one weight")
-        self._tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        self._tensors: Mapping[str, Tensor] = {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     @classmethod
     def dense(cls, model: nn.Module) -> Mask:
@@ -142,10 +143,18 @@ class Mask(Mapping[str, Tensor]):
     def load(cls, path: str | os.PathLike[str]) -> Mask:
         """Read a mask from a file that :meth:`save` wrote; nothing in it is executed.
 
+        A file of more than 16 MiB stays on the disk, held open: each layer is read when it is asked for, and counts and
+        reports pass through it without expanding it.
+
         Raises:
             DataError: if the file is missing, damaged, of another kind or of an unknown version.
         """
-        return cls(read_masks(path))
+        masks = read_masks(path)
+        if not isinstance(masks, Unread):
+            return cls(masks)
+        found = cls.__new__(cls)
+        found._tensors = masks
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the mask to a safetensors file, eight weights a byte; an older file is replaced in one step.
@@ -191,6 +200,9 @@ class Mask(Mapping[str, Tensor]):
 
     @cached_property
     def _layers(self) -> tuple[LayerCount, ...]:
+        if isinstance(self._tensors, Unread):
+            far = self._tensors
+            return tuple(LayerCount(n, shape, far.kept(n), far.total(n)) for n, shape in far.shapes.items())
         return tuple(
             LayerCount(name, tuple(tensor.shape), int(tensor.count_nonzero()), tensor.numel())
             for name, tensor in self._tensors.items()
@@ -225,7 +237,9 @@ class Mask(Mapping[str, Tensor]):
 
         A character of the picture is a group of neighbouring output units, blank if they keep nothing.
         """
-        pictures, full = strips(list(self._tensors.values()))
+        far = self._tensors
+        units = [far.kept_by_unit(n) if isinstance(far, Unread) else kept_by_unit(far[n]) for n in far]
+        pictures, full = strips([(kept, layer.total) for kept, layer in zip(units, self._layers, strict=True)])
         whole = LayerCount("total", (), self.kept, self.total)
         rows = [_row(layer) for layer in (*self._layers, whole)]
         head = ("layer", "shape", "kept", "of", "connectivity")
@@ -235,7 +249,8 @@ class Mask(Mapping[str, Tensor]):
         return "\n".join(f"{line}  {picture}".rstrip() for line, picture in pairs)
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._tensors[name].clone()
+        found = self._tensors[name]
+        return found if isinstance(self._tensors, Unread) else found.clone()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -265,7 +280,9 @@ class Mask(Mapping[str, Tensor]):
 
     @property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return {layer.name: layer.shape for layer in self._layers}
+        if isinstance(self._tensors, Unread):
+            return dict(self._tensors.shapes)
+        return {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
 
     def _paired(self, other: Mask) -> Iterator[tuple[str, Tensor, Tensor]]:
         self._check_fits(check_type("other", other, Mask)._shapes, "the other mask")

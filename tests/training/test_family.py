@@ -10,7 +10,7 @@ from torch import nn
 
 from widthwise.errors import InputError
 from widthwise.models import mlp
-from widthwise.training import Family, TrainConfig, evaluate, objective_for, train
+from widthwise.training import DivergenceWarning, Family, TrainConfig, evaluate, objective_for, train
 from widthwise.training.loop import order_of
 
 
@@ -147,7 +147,8 @@ def test_a_diverged_network_reports_nan_and_harms_no_other():
     family = Family(models)
     data = (torch.randn(20, 6).double(), torch.randn(20, 3).double())
     objective = objective_for("regression")
-    train(family, data, TrainConfig(epochs=20, batch_size=5, lr=0.01), objective, seeds=[0, 1])
+    with pytest.warns(DivergenceWarning, match="network 1 of 2 diverged in epoch 1, step 1: .*'hidden1.weight'"):
+        train(family, data, TrainConfig(epochs=20, batch_size=5, lr=0.01), objective, seeds=[0, 1])
     scores = evaluate(family, data, objective)
     assert torch.isnan(scores[0])
     assert torch.isfinite(scores[1])

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from widthwise._tensorfile import write_tensors
 from widthwise.errors import DataError, InputError
-from widthwise.training import Progress, TrainConfig
+from widthwise.training import DivergenceWarning, Progress, TrainConfig
 from widthwise.training.loop import order_of
 from widthwise.training.sparse_family import Rule, SparseFamily
 from widthwise.training.sparse_loop import evaluate_sparse, load_progress, save_progress, train_sparse
@@ -238,7 +238,8 @@ def test_a_diverged_network_is_nan_and_leaves_the_others_alone() -> None:
     data = make_data("regression", 100)
     rates = torch.tensor([0.01, 0.01, 1e6, 0.01])
     family, sane = SparseFamily(models, pruned), SparseFamily(models, pruned)
-    train_sparse(family, data, TrainConfig(epochs=30, batch_size=10), seed=0, rates=rates)
+    with pytest.warns(DivergenceWarning, match="network 3 of 4 diverged in epoch 1, step"):
+        train_sparse(family, data, TrainConfig(epochs=30, batch_size=10), seed=0, rates=rates)
     train_sparse(sane, data, TrainConfig(epochs=30, batch_size=10), seed=0, rates=rates.clamp(max=0.01))
     score = evaluate_sparse(family, data)
     assert math.isnan(float(score[2]))

@@ -20,6 +20,7 @@ from widthwise.data import Splits
 from widthwise.errors import DataError
 from widthwise.store import Store, run_hash
 from widthwise.training import Family, Progress, evaluate, objective_for, train
+from widthwise.training.divergence import reported_elsewhere
 
 __all__ = ["Workplace", "train_group"]
 
@@ -89,17 +90,18 @@ def train_group(
         report(now.epoch)
 
     report(progress.epoch)
-    train(
-        family,
-        training,
-        plan.train,
-        objective,
-        seeds=[run.seed for run in group],
-        validation=validation,
-        record_every=max(1, plan.train.epochs // _RECORDS),
-        progress=progress,
-        after_epoch=after_epoch,
-    )
+    with reported_elsewhere():  # as networks without a metric
+        train(
+            family,
+            training,
+            plan.train,
+            objective,
+            seeds=[run.seed for run in group],
+            validation=validation,
+            record_every=max(1, plan.train.epochs // _RECORDS),
+            progress=progress,
+            after_epoch=after_epoch,
+        )
     on_test = evaluate(family, test, objective).tolist()
     on_validation = progress.curve[-1][1]
     _keep_best_nets(group, plan, family, on_validation, place)

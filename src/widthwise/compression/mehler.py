@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["mehler"]
 
@@ -30,6 +31,7 @@ class _Mehler(torch.autograd.Function):
         return _horner(rho, c, e)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         rho, c, e = ctx.saved_tensors
         _, rows, columns = ctx.needs_input_grad

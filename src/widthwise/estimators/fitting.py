@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from widthwise.errors import InputError
+from widthwise.training.divergence import Step, where_lost
 from widthwise.training.sparse_family import Rule
 from widthwise.training.sparse_loop import calls
 
@@ -130,7 +133,12 @@ def run_epochs(
 def pass_over(
     engine: Engine, train: Examples, rate: float, settings: Settings, history: History, source: torch.Generator
 ) -> None:
-    """One epoch at one rate."""
+    """One epoch at one rate.
+
+    Raises:
+        InputError: if the network leaves the finite numbers; the message names the step and the layer where it began.
+    """
+    before, state = (engine.theta.clone(), history.moments.clone(), history.steps), source.get_state()
     for chosen in calls(torch.randperm(len(train), generator=source), settings.batch_size):
         engine.descend(
             train.x[chosen], train.y[chosen], torch.tensor([rate]), settings.rule,
@@ -138,6 +146,37 @@ def pass_over(
         )  # fmt: skip
         history.steps += len(chosen)
     history.losses.append(train.loss(engine))
+    if not (math.isfinite(history.losses[-1]) and engine.theta.isfinite().all()):
+        order = torch.randperm(len(train), generator=source.set_state(state))
+        engine.load(before[0])
+        again = _one_by_one(engine, train, torch.split(order, settings.batch_size), rate, settings, *before[1:])
+        step, said = where_lost(again, lambda: copy.deepcopy(engine.model(0)))
+        raise InputError(
+            f"learning_rate: got {settings.learning_rate:g}, but training diverged in epoch {len(history.losses)}, step"
+            f" {step}: {said}; allowed is a rate that keeps it finite, or scale the targets"
+        )
+
+
+def _one_by_one(
+    engine: Engine,
+    train: Examples,
+    order: tuple[Tensor, ...],
+    rate: float,
+    settings: Settings,
+    moments: Tensor,
+    done: int,
+) -> Iterator[Step]:
+    """The steps of an epoch, each alone."""
+    features = next(engine.model(0).parameters()).shape[1]  # without the column of ones that kernels read
+    for number, chosen in enumerate(order):
+
+        def step(chosen: Tensor = chosen, number: int = number) -> None:
+            engine.descend(
+                train.x[chosen][None], train.y[chosen][None], torch.tensor([rate]), settings.rule,
+                weights=train.weights[chosen][None], moments=moments, done=done + number,
+            )  # fmt: skip
+
+        yield train.x[chosen][:, :features], step
 
 
 @contextmanager

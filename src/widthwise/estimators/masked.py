@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from widthwise._finite import first_not_finite
+from widthwise.errors import InputError
 from widthwise.training.sparse_family import Rule
 
 __all__ = ["MaskedNet"]
@@ -47,15 +49,23 @@ class MaskedNet:
     def descend(
         self, x: Tensor, y: Tensor, rates: Tensor, rule: Rule, *, weights: Tensor, moments: Tensor, done: int
     ) -> None:
-        """Some steps; the optimizer keeps its moments itself."""
+        """Some steps; the optimizer keeps its moments itself.
+
+        Raises:
+            InputError: if a loss is NaN or infinite; the message names the step and the first layer to make it.
+        """
         if self._optimizer is None:
             betas = (rule.momentum, rule.second)
             self._optimizer = torch.optim.AdamW(self._model.parameters(), betas=betas, weight_decay=rule.weight_decay)
         for group in self._optimizer.param_groups:
             group["lr"] = float(rates)
-        for part, target, weight in zip(x, y, weights, strict=True):
+        for number, (part, target, weight) in enumerate(zip(x, y, weights, strict=True), done + 1):
             self._optimizer.zero_grad()
-            (_losses(self._model(part), target) * weight).mean().backward()
+            loss = (_losses(self._model(part), target) * weight).mean()
+            if not loss.isfinite():
+                said = first_not_finite(self._model, part) or "the loss is the first to be so"
+                raise InputError(f"learning_rate: got {float(rates):g}, but training diverged in step {number}: {said}")
+            loss.backward()
             for name, dead in self._pruned.items():
                 gradient = self._model.get_parameter(name).grad
                 if gradient is not None:

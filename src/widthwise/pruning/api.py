@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from widthwise.data.sampling import first_per_class
-from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
+from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_integer
 from widthwise.masks import Mask, check_has_values, prunable, unwrapped
 from widthwise.pruning.allocation import SCOPES, allocate, exponential_schedule, target_count
 from widthwise.pruning.batches import Batches, Data, repeatable
@@ -64,7 +64,8 @@ def prune(
         The mask, in force on ``model``.
 
     Raises:
-        InputError: for a value out of range, an unknown name, scores that are NaN or infinite, or as the method.
+        InputError: for a value out of range, an unknown name, weights or scores that are NaN or infinite, or as the
+            method; the message names the first layer that has or makes them.
         InputTypeError: for an argument of the wrong type.
         CollapseError: as ``on_collapse`` says; the message names the layer and the critical sparsity.
 
@@ -104,6 +105,8 @@ class _Plan:
 def _search(model: nn.Module, plan: _Plan, data: Data | None, loss: Loss | None) -> Mask:
     """Score and prune in rounds; the model is left as it was."""
     weights = prunable(model)
+    for name, weight in weights.items():
+        check_finite(f"model: {name!r}", weight.detach())
     alive = Mask.of(model) or Mask.dense(model)
     if plan.keep > alive.kept:
         raise InputError(f"budget: got {plan.keep}, allowed are at most {alive.kept}, the weights of the mask in force")

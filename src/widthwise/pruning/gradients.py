@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from widthwise._finite import first_not_finite, is_finite
 from widthwise.errors import InputError, InputTypeError
 from widthwise.masks import prunable, unwrapped
 from widthwise.pruning.batches import Batches, Data
@@ -107,7 +108,8 @@ def loss_on(model: nn.Module, loss: Loss, x: Tensor, y: Any, weights: Mapping[st
         got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"loss: got {got}, allowed is a scalar tensor; take the mean over the batch")
     if not torch.isfinite(value):
-        raise InputError(f"loss: got {value.item()}, allowed is a finite number")
+        said = first_not_finite(model, x) or "the network's output is finite"
+        raise InputError(f"loss: got {value.item()}, allowed is a finite number; {said}")
     if not value.requires_grad:
         raise InputError("loss: does not depend on the model's parameters, so there is no gradient")
     return value
@@ -117,13 +119,17 @@ def gradient(value: Tensor, weights: Mapping[str, Tensor], *, create_graph: bool
     """The gradient of a scalar in ``weights``, in their order; ``.grad`` is not touched.
 
     Raises:
-        InputError: if a weight has no part in ``value``; the message names it.
+        InputError: if a weight has no part in ``value``, or its gradient is NaN or infinite; the message names it.
     """
     found = torch.autograd.grad(value, list(weights.values()), create_graph=create_graph, allow_unused=True)
     for name, part in zip(weights, found, strict=True):
         if part is None:
             raise InputError(f"model: {name!r} gets no gradient, the output does not depend on it; remove or use it")
-    return [part.to_dense() if part.is_sparse else part for part in found]
+    dense = [part.to_dense() if part.is_sparse else part for part in found]
+    for name, part in reversed(list(zip(weights, dense, strict=True))):  # as they are made
+        if not is_finite(part):
+            raise InputError(f"model: {name!r} is the first to get a gradient that is NaN or infinite")
+    return dense
 
 
 def mean_over(batches: Batches, per_batch: Callable[[Tensor, Any], Sequence[Tensor]]) -> list[Tensor]:

@@ -84,6 +84,10 @@ class Family:
             grads[name].mul_(alive)
         return grads
 
+    def lost(self) -> Tensor:
+        """Which networks hold NaN or infinity, ``(nets,)``."""
+        return ~torch.stack([p.flatten(1).isfinite().all(1) for p in self.params.values()]).all(0)
+
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers of all networks, stacked; shares memory with the family."""
         return {**self.params, **self.buffers}

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from widthwise._finite import first_not_finite
 from widthwise.errors import InputError, check_choice, check_integer, check_type
 from widthwise.training.config import TrainConfig
 from widthwise.training.loop import Pair, checked, order_of
@@ -69,7 +70,8 @@ def fit(
 
     Raises:
         InputError: if the data are empty, not finite, or do not match; masks differ between ranks; a batch has less
-            examples than there are ranks; the checkpoint is that of another training.
+            examples than there are ranks; the checkpoint is that of another training; or the loss or a weight becomes
+            NaN or infinite: the message names the step and the first layer to make such a value.
         OSError: if the checkpoint cannot be written.
     """
     x, y = checked(data, "data")
@@ -85,6 +87,7 @@ def fit(
         for done in run.epoch():
             if watch is not None:
                 watch(run.at.epoch * steps + done, config.epochs * steps, f"epoch {run.at.epoch + 1}")
+        run.check_weights()
         run.at.epoch, run.at.step = run.at.epoch + 1, 0
         if validation is not None and (run.at.epoch % record_every == 0 or run.at.epoch == config.epochs):
             run.record(validation)
@@ -140,10 +143,25 @@ class _Run:
         x, y = (part[mine.to(part.device)].to(self._device) for part in self._data)
         with self._cast():
             loss = self._objective.losses(self._network(x)[None], y[None]).sum() * weight
+        if self._ranks.any_of(not loss.isfinite()):
+            with self._cast():
+                said = first_not_finite(self._model, x)
+            raise InputError(
+                f"loss: got {loss.item()} {self._place()}; {said or 'outputs are finite, the loss of them is not'}"
+            )
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # of PyTorch
         self._scaler.step(self._optimizer)
         self._scaler.update()
+
+    def check_weights(self) -> None:
+        """Refuse weights that the last update carried out of the finite numbers; they are the same on every rank."""
+        for name, weight in self._model.named_parameters():
+            if not weight.isfinite().all():
+                raise InputError(f"model: {name!r} holds values that are NaN or infinite {self._place()}")
+
+    def _place(self) -> str:
+        return f"in epoch {self.at.epoch + 1}, step {self.at.step + 1}; a lower learning rate may keep it finite"
 
     def _cast(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None)

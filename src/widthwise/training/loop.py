@@ -6,8 +6,9 @@ names the same run alone and in a family.
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from widthwise.errors import InputError, check_finite
 from widthwise.training.config import TrainConfig
+from widthwise.training.divergence import Step, tell
 from widthwise.training.family import Family
 from widthwise.training.objective import Objective
 
@@ -68,13 +70,29 @@ def train(
 
     Raises:
         InputError: if the data are empty, not finite, or the numbers of examples or seeds do not match.
+
+    Warns:
+        DivergenceWarning: once an epoch in which networks leave the finite numbers; the others go on.
     """
     x, y = checked(data, "data")
     if len(seeds) != len(family):
         raise InputError(f"seeds: got {len(seeds)} for {len(family)} networks, allowed is one a network")
-    progress = progress or Progress()
+    progress, lost = progress or Progress(), family.lost()
+
+    def steps(of: Family, epoch: int, momentum: dict[str, Tensor]) -> Iterator[tuple[Tensor, Callable[[], None]]]:
+        return _steps(of, x, y, config, objective, seeds, epoch, momentum)
+
     for epoch in range(progress.epoch, config.epochs):
-        _epoch(family, x, y, config, objective, seeds, epoch, progress.momentum)
+        before = {} if lost.all() else _copied(family.state()), _copied(progress.momentum)
+        for _, step in steps(family, epoch, progress.momentum):
+            step()
+        fresh = (family.lost() & ~lost).nonzero().flatten().tolist()
+        if fresh:
+            lost = family.lost()
+            twin = copy.deepcopy(family)
+            twin.load_state(before[0])
+            again: Iterator[Step] = ((x[b[fresh[0]]], step) for b, step in steps(twin, epoch, before[1]))
+            tell(fresh, len(family), epoch, again, lambda: twin.model(fresh[0]).train())  # noqa: B023
         progress.epoch = epoch + 1
         if validation is not None and (progress.epoch % record_every == 0 or progress.epoch == config.epochs):
             progress.curve.append((progress.epoch, evaluate(family, validation, objective).tolist()))
@@ -90,7 +108,7 @@ def evaluate(family: Family, data: Pair, objective: Objective, *, chunk: int = 2
     return objective.score(torch.cat(outputs, 1), y)
 
 
-def _epoch(
+def _steps(
     family: Family,
     x: Tensor,
     y: Tensor,
@@ -99,13 +117,21 @@ def _epoch(
     seeds: Sequence[int],
     epoch: int,
     momentum: dict[str, Tensor],
-) -> None:
+) -> Iterator[tuple[Tensor, Callable[[], None]]]:
+    """The examples of each step of an epoch, ``(nets, batch)`` places, and what does it."""
     unique = sorted(set(seeds))
     orders = torch.stack([order_of(len(x), seed, epoch) for seed in unique])[[unique.index(s) for s in seeds]]
     lr = config.lr_at(epoch)
     for batch in torch.split(orders.to(x.device), config.batch_size, dim=1):
-        grads = family.gradients(x[batch], y[batch], objective)
-        _step(family.params, grads, momentum, lr, config)
+
+        def step(batch: Tensor = batch) -> None:
+            _step(family.params, family.gradients(x[batch], y[batch], objective), momentum, lr, config)
+
+        yield batch, step
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def order_of(n: int, seed: int, epoch: int) -> Tensor:

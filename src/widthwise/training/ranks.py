@@ -83,6 +83,14 @@ class Ranks:
         found: dict[str, Any] = json.loads(data.cpu().numpy().tobytes())
         return found
 
+    def any_of(self, mine: bool) -> bool:
+        """Whether something holds on any rank."""
+        if self.world == 1:
+            return mine
+        found = torch.tensor(float(mine), device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return bool(found)
+
     def spread(self, tensor: Tensor) -> None:
         """Make a tensor that of rank 0, in place."""
         if self.world > 1:

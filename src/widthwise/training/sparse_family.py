@@ -92,6 +92,11 @@ class SparseFamily:
         """Take over weights as :attr:`theta` has them."""
         self.theta.copy_(theta)
 
+    def lost(self) -> Tensor:
+        """Which networks hold NaN or infinity, ``(nets,)``."""
+        bad = functional.pad((~self.theta.isfinite()).cumsum(0), (1, 0))
+        return bad[self._at.bounds].diff() > 0
+
     def prepared(self, x: Tensor) -> Tensor:
         """Examples ``(..., inputs)`` as the other methods read them: in the networks' type, a one after the last."""
         flat = x.reshape(-1, self.inputs)

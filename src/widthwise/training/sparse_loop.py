@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise.errors import DataError, InputError, check_finite
 from widthwise.training.config import TrainConfig
+from widthwise.training.divergence import Step, tell
 from widthwise.training.loop import Progress, order_of
 from widthwise.training.objective import objective_for
 from widthwise.training.sparse_family import Rule, SparseFamily
@@ -54,6 +56,9 @@ def train_sparse(
 
     Raises:
         InputError: if the data are empty, not finite, or do not fit together.
+
+    Warns:
+        DivergenceWarning: once an epoch in which networks leave the finite numbers; the others go on.
     """
     x, y = _checked(family, data)
     rates = torch.full((len(family),), config.lr) if rates is None else rates
@@ -61,19 +66,50 @@ def train_sparse(
     rule = rule or Rule(config.momentum, config.weight_decay)
     if rule.remembers:
         progress.momentum.setdefault("theta", family.theta.new_zeros(1 + (rule.second > 0), len(family.theta)))
-    steps = -(-len(x) // config.batch_size)
+    steps, lost = -(-len(x) // config.batch_size), family.lost()
     for epoch in range(progress.epoch, config.epochs):
         factor, done = config.lr_at(epoch) / config.lr, epoch * steps
+        before = family.theta.clone(), _copied(progress.momentum.get("theta"))
         for chosen in calls(order_of(len(x), seed, epoch), config.batch_size):
             moments = progress.momentum.get("theta")
             family.descend(x[chosen], y[chosen], rates * factor, rule, moments=moments, done=done)
             done += len(chosen)
+        fresh = (family.lost() & ~lost).nonzero().flatten().tolist()
+        if fresh:
+            lost, twin = family.lost(), copy.copy(family)
+            twin.theta = before[0]
+            order = torch.split(order_of(len(x), seed, epoch), config.batch_size)
+            again = _one_by_one(twin, (x, y), order, rates * factor, rule, before[1], epoch * steps)
+            tell(fresh, len(family), epoch, again, lambda: twin.model(fresh[0]))  # noqa: B023
         progress.epoch = epoch + 1
         if validation is not None and (progress.epoch % record_every == 0 or progress.epoch == config.epochs):
             progress.curve.append((progress.epoch, evaluate_sparse(family, validation).tolist()))
         if after_epoch is not None:
             after_epoch(progress)
     return progress
+
+
+def _copied(moments: Tensor | None) -> Tensor | None:
+    return None if moments is None else moments.clone()
+
+
+def _one_by_one(
+    family: SparseFamily,
+    data: Pair,
+    order: tuple[Tensor, ...],
+    rates: Tensor,
+    rule: Rule,
+    moments: Tensor | None,
+    done: int,
+) -> Iterator[Step]:
+    """The steps of an epoch, each alone."""
+    x, y = data
+    for number, batch in enumerate(order):
+
+        def step(batch: Tensor = batch, number: int = number) -> None:
+            family.descend(x[batch][None], y[batch][None], rates, rule, moments=moments, done=done + number)
+
+        yield x[batch][:, : family.inputs], step
 
 
 def evaluate_sparse(family: SparseFamily, data: Pair, *, chunk: int = 2000) -> Tensor:

@@ -24,6 +24,7 @@ from widthwise.pruning import dead_layers, prune
 from widthwise.pruning.rescale import rescale
 from widthwise.report.style import LIGHT
 from widthwise.training import Family, TrainConfig, evaluate, objective_for, train
+from widthwise.training.divergence import reported_elsewhere
 
 __all__ = ["fig3", "fig5", "table4"]
 
@@ -151,7 +152,8 @@ def _trained(case: _Case, splits: Splits) -> dict[str, Any]:
         pruned.append({name: ~alive for name, alive in mask.items()})
     family, objective = Family(networks, pruned), objective_for(splits.task)
     for part in _parts(splits.train, case.steps * case.config.batch_size, case.seed):
-        train(family, part, case.config, objective, seeds=[case.seed] * len(family))
+        with reported_elsewhere():  # as networks without an accuracy
+            train(family, part, case.config, objective, seeds=[case.seed] * len(family))
     accuracy = evaluate(family, splits.test, objective).tolist()
     rows = [
         {"depth": case.depth, "sparsity": sparsity, "scheme": case.scheme, "dead_layers": lost, "test_accuracy": result}

@@ -21,6 +21,7 @@ from widthwise.experiments.parts import in_parts, tell, unfinished
 from widthwise.models import mlp
 from widthwise.report.style import LIGHT
 from widthwise.training import Progress, TrainConfig
+from widthwise.training.divergence import reported_elsewhere
 from widthwise.training.sparse_family import SparseFamily
 from widthwise.training.sparse_loop import load_progress, save_progress, train_sparse
 from widthwise.widening import sparsify_randomly
@@ -150,10 +151,11 @@ def _train(
             saved = time.monotonic()
 
     every = max(1, part.epochs // _RECORDS)
-    train_sparse(
-        family, train, config, seed=part.seed, validation=test, record_every=every, progress=progress,
-        after_epoch=after_epoch,
-    )  # fmt: skip
+    with reported_elsewhere():  # as rates without an accuracy
+        train_sparse(
+            family, train, config, seed=part.seed, validation=test, record_every=every, progress=progress,
+            after_epoch=after_epoch,
+        )  # fmt: skip
     return progress, (time.monotonic() - began) * part.epochs / max(1, part.epochs - first)
 
 

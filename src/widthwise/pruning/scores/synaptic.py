@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, check_finite
 from widthwise.masks import Mask, prunable
 from widthwise.pruning.batches import Data
 from widthwise.pruning.collapse import cut_at
@@ -43,12 +43,16 @@ def synflow(model: nn.Module, data: Data | None = None, loss: Any = None) -> dic
         By parameter name, a float64 tensor of the parameter's shape.
 
     Raises:
-        InputError: if the shape of an example is not known, or the paths leave the range of float64 all the same.
+        InputError: if the shape of an example is not known, a weight is NaN or infinite, or the paths leave the range
+            of float64 all the same.
     """
     x = example_input(model, data)
     if x is None:
         raise InputError("data: got None, but method 'synflow' needs the shape of an example; pass any (x, y)")
-    weights = {name: w.detach().double().abs().requires_grad_() for name, w in prunable(model).items()}
+    weights = {
+        name: check_finite(f"model: {name!r}", w.detach()).double().abs().requires_grad_()
+        for name, w in prunable(model).items()
+    }
     with torch.enable_grad():
         total = _path_sum(model, weights, x)
     if not total:
