@@ -21,7 +21,6 @@ __all__ = ["Unread"]
 Path = str | os.PathLike[str]
 Bytes = npt.NDArray[np.uint8]
 _CHUNK = 2**22  # bytes read at a time
-_ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
 
 class Unread(Mapping[str, Tensor]):
@@ -60,7 +59,7 @@ class Unread(Mapping[str, Tensor]):
 
     def kept(self, name: str) -> int:
         """Number of entries that are true."""
-        return sum(int(_ONES[part].sum(dtype=np.int64)) for part in self._chunks(name))
+        return sum(_ones(part) for part in self._chunks(name))
 
     def kept_by_unit(self, name: str) -> Tensor:
         """The same for each place of the first dimension, int64."""
@@ -103,3 +102,9 @@ class Unread(Mapping[str, Tensor]):
         if len(found) != count:
             raise DataError(f"{os.fspath(self.path)}: has been cut short since it was opened, {name!r} is not whole")
         return np.frombuffer(found, dtype=np.uint8)
+
+
+def _ones(part: Bytes) -> int:
+    if hasattr(np, "bitwise_count"):  # from NumPy 2 on
+        return int(np.bitwise_count(part).sum(dtype=np.int64))
+    return int(np.unpackbits(part).sum(dtype=np.int64))

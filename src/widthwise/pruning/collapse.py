@@ -100,10 +100,13 @@ def cut_at(model: nn.Module, mask: Mask, x: Tensor) -> str | None:
         mask: which weights live.
         x: an input that the model accepts, not zero; one example of ones will do.
     """
-    weights, dense = _ones(mask, x), _ones(Mask.dense(model), x)
+    weights = _ones(mask, x)
     probe = _Reach(weights)
     with torch.no_grad():
-        cut = not flow(model, weights, x, probe) and bool(flow(model, dense, x, _Reach(dense)))
+        if flow(model, weights, x, probe):
+            return None
+        dense = _ones(Mask.dense(model), x)
+        cut = bool(flow(model, dense, x, _Reach(dense)))
     return (probe.silenced or ["a layer unknown"])[-1] if cut else None
 
 

@@ -73,7 +73,7 @@ def flow(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, mode: PathC
     """
     inner = unwrapped(model)
     dtype = next(iter(weights.values())).dtype
-    tensors = {name: _positive(name, p, dtype) for name, p in inner.named_parameters()}
+    tensors = {name: _positive(name, p, dtype) for name, p in inner.named_parameters() if name not in weights}
     tensors |= {name: b.to(dtype) if b.is_floating_point() else b.clone() for name, b in inner.named_buffers()}
     with mode:
         output = functional_call(inner, {**tensors, **weights}, (x.to(dtype) if x.is_floating_point() else x,))

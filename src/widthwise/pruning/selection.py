@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 
@@ -12,6 +12,9 @@ from torch import Tensor
 from widthwise.errors import InputError, InputTypeError, check_finite, check_integer
 
 __all__ = ["random_masks", "select", "tie_order"]
+
+_DIGIT = 16  # bits
+_CHUNK = 2**20  # numbers looked at together
 
 
 def select(
@@ -48,14 +51,13 @@ def select(
         order = cache(lambda: tie_order(sum(sizes), seed))
         starts = accumulate(sizes, initial=0)
         kept = [
-            _best(name, rank, keep[name], lambda tied, at=at: order()[at + tied])  # type: ignore[misc]
+            _best(name, [rank], keep[name], lambda tied, at=at: order()[at + tied[0].cpu()])[0]  # type: ignore[misc]
             for (name, rank), at in zip(ranks.items(), starts, strict=False)
         ]
     else:
-        device = next(iter(ranks.values())).device
-        flat = torch.cat([rank.to(device) for rank in ranks.values()])
-        best = _best("all layers together", flat, keep, lambda tied: tie_order(len(tied), seed))
-        kept = list(torch.split(best, sizes))
+        kept = _best(
+            "all layers together", _alike(ranks.values()), keep, lambda tied: tie_order(len(torch.cat(tied)), seed)
+        )
     return {n: k.view(s.shape).to(s.device) for (n, s), k in zip(scores.items(), kept, strict=True)}
 
 
@@ -79,21 +81,70 @@ def _ranks(name: str, score: Tensor, alive: Tensor | None) -> Tensor:
         flat = flat.double()
     elif flat.element_size() < 4:
         flat = flat.float()
-    return flat if alive is None else flat.masked_fill(~alive.flatten().to(flat.device), -torch.inf)
+    if alive is None or bool(alive.all()):
+        return flat
+    return flat.masked_fill(~alive.flatten().to(flat.device), -torch.inf)
 
 
-def _best(where: str, rank: Tensor, keep: int, places: Callable[[Tensor], Tensor]) -> Tensor:
+def _alike(ranks: Iterable[Tensor]) -> list[Tensor]:
+    """In one type, the widest, and on one device."""
+    found = list(ranks)
+    widest = max((rank.dtype for rank in found), key=lambda dtype: dtype.itemsize)
+    return [rank.to(found[0].device, widest) for rank in found]
+
+
+def _best(where: str, ranks: list[Tensor], keep: int, places: Callable[[list[Tensor]], Tensor]) -> list[Tensor]:
     """Mark the ``keep`` largest; of those equal to the smallest of them, the first by ``places`` of their indices."""
-    alive = int((rank > -torch.inf).count_nonzero())
+    alive = sum(int((rank > -torch.inf).count_nonzero()) for rank in ranks)
     if keep > alive:
         raise InputError(f"keep: got {keep} weights of {where}, allowed are at most {alive}, those alive")
     if keep == 0:
-        return torch.zeros_like(rank, dtype=torch.bool)
-    threshold = torch.kthvalue(rank, rank.numel() - keep + 1).values
-    chosen = rank > threshold
-    tied = (rank == threshold).nonzero().squeeze(1)
-    wanted = keep - int(chosen.count_nonzero())
-    if wanted < len(tied):
-        tied = tied[places(tied.cpu()).argsort()[:wanted].to(tied.device)]
-    chosen[tied] = True
+        return [torch.zeros_like(rank, dtype=torch.bool) for rank in ranks]
+    threshold = _largest(ranks, keep)
+    chosen = [rank > threshold for rank in ranks]
+    tied = [(rank == threshold).nonzero().squeeze(1) for rank in ranks]
+    wanted = keep - sum(int(part.count_nonzero()) for part in chosen)
+    if wanted < sum(map(len, tied)):
+        first = torch.zeros(sum(map(len, tied)), dtype=torch.bool)
+        first[places(tied).argsort()[:wanted]] = True
+        parts = torch.split(first, [len(part) for part in tied])
+        tied = [part[taken.to(part.device)] for part, taken in zip(tied, parts, strict=True)]
+    for part, places_of_ties in zip(chosen, tied, strict=True):
+        part[places_of_ties] = True
     return chosen
+
+
+def _largest(ranks: list[Tensor], number: int) -> Tensor:
+    """The ``number``-th largest of all, without sorting or copying them: by the digits of their bits, 16 at a time."""
+    bits = 8 * ranks[0].element_size()
+    prefix, left = 0, number
+    for shift in range(bits - _DIGIT, -1, -_DIGIT):
+        is_first = shift == bits - _DIGIT
+        counts = torch.zeros(2**_DIGIT, dtype=torch.int64, device=ranks[0].device)
+        for part in (part for rank in ranks for part in torch.split(rank, _CHUNK)):
+            digits = _in_order(part) >> shift
+            if is_first:
+                digits += 2 ** (_DIGIT - 1)
+            else:
+                digits = digits[digits >> _DIGIT == prefix] & 2**_DIGIT - 1
+            counts += torch.bincount(digits, minlength=len(counts))
+        above = counts.flip(0).cumsum(0)
+        place = int((above < left).count_nonzero())
+        left -= int(above[place - 1]) if place else 0
+        digit = len(counts) - 1 - place
+        prefix = digit - 2 ** (_DIGIT - 1) if is_first else (prefix << _DIGIT) + digit
+    return _from_order(prefix, ranks[0])
+
+
+def _in_order(numbers: Tensor) -> Tensor:
+    """Integers in the order of floating-point numbers: their bits, those behind the sign turned over below zero."""
+    kind = torch.int32 if numbers.element_size() == 4 else torch.int64
+    whole = numbers.view(kind)
+    return (whole ^ (whole >> torch.iinfo(kind).bits - 1 & torch.iinfo(kind).max)).long()
+
+
+def _from_order(place: int, like: Tensor) -> Tensor:
+    """The number of which :func:`_in_order` makes ``place``."""
+    kind = torch.int32 if like.element_size() == 4 else torch.int64
+    whole = place ^ (torch.iinfo(kind).max if place < 0 else 0)
+    return torch.tensor(whole, dtype=kind, device=like.device).view(like.dtype)
