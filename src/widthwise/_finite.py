@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["first_not_finite", "is_finite"]
+from widthwise.errors import InputError
+
+__all__ = ["first_not_finite", "is_finite", "require_finite"]
 
 
 class _Found(Exception):  # noqa: N818  # ends a forward pass; no error
@@ -69,6 +71,23 @@ def first_not_finite(model: nn.Module, *inputs: Any) -> str | None:
         for buffer, value in kept:
             buffer.detach().copy_(value)
     return found[0] if found else None
+
+
+def require_finite(results: Any, model: nn.Module, *inputs: Any) -> None:
+    """Refuse results of a model that are NaN or infinite.
+
+    Raises:
+        InputError: naming the first weight that is so, or the first layer that makes such values of the inputs.
+    """
+    if all(map(is_finite, _tensors(results))):
+        return
+    bad = [name for name, weight in model.named_parameters() if not is_finite(weight)]
+    said = first_not_finite(model, *inputs) if inputs else None
+    if said is None:
+        said = (
+            f"{bad[0]!r} holds values that are NaN or infinite" if bad else "its layers are finite, what follows is not"
+        )
+    raise InputError(f"model: {said}")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -314,7 +314,7 @@ BAD = {
     "two passes over the same rows differ": lambda m, x: empirical_ntk(nn.Sequential(m, nn.Dropout(0.5)), x),
     "depends on the other examples": lambda m, x: empirical_ntk(nn.Sequential(m, Centre()), x),
     "its output is": lambda m, x: empirical_ntk(nn.Sequential(m, Total()), x),
-    "model: its output: ": lambda m, x: empirical_ntk(nn.Sequential(m, Overflow()), x),
+    "model: .* is the first to make values": lambda m, x: empirical_ntk(nn.Sequential(m, Overflow()), x),
     "mask: got '5.weight'": lambda m, x: empirical_ntk(m, x, mask=ww.Mask({"5.weight": torch.ones(2, 2) > 0})),
     "GiB are free": lambda m, x: empirical_ntk(nn.Linear(1, 2), x[:1, :1].expand(10**7, 1)),
 }

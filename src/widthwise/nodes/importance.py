@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import conv
 
+from widthwise._finite import require_finite
 from widthwise.errors import InputError, check_choice, check_finite, check_integer, check_type
 from widthwise.models.node_layers import NodeScaled
 from widthwise.models.node_scaled import Shallow
@@ -34,18 +35,23 @@ def importance(model: nn.Module, kind: str = "lam_w2", X: Tensor | None = None) 
         Group's name -> ``(nodes,)``; the only group of a shallow network is ``"nodes"``.
 
     Raises:
-        InputError: for an unknown kind, a model without nodes, or missing examples.
+        InputError: for an unknown kind, a model without nodes, missing examples, or a result that is NaN or infinite;
+            the message names the first layer to make it so.
     """
     check_choice("kind", kind, KINDS)
     check_type("model", model, nn.Module)
     if kind == "activation" and X is None:
         raise InputError("X: got None, but 'activation' needs examples")
     if isinstance(model, Shallow):
-        return {SHALLOW: _of_shallow(model, kind, X)}
+        importances = _of_shallow(model, kind, X)
+        require_finite(importances, model, *(() if X is None else (X,)))
+        return {SHALLOW: importances}
     groups = node_groups(model)
     if not groups:
         raise InputError("model: no hidden nodes found in it, allowed are models with hidden layers in nn.Sequential")
-    return {name: _of_group(model, group, kind, X) for name, group in groups.items()}
+    found = {name: _of_group(model, group, kind, X) for name, group in groups.items()}
+    require_finite(found, model, *(() if X is None else (X,)))
+    return found
 
 
 def most_important(scores: Tensor, k: int) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from widthwise._finite import require_finite
 from widthwise.errors import InputError, InputTypeError, check_integer, check_type
 from widthwise.masks import Mask
 from widthwise.models.node_scaled import Shallow
@@ -76,7 +77,8 @@ def risk_curve(
         ``(len(removed),)`` float64.
 
     Raises:
-        InputError: for a number that is too large, or scores that do not fit the model.
+        InputError: for a number that is too large, scores that do not fit the model, or a loss that is NaN or infinite;
+            the message names the first layer to make such a value.
     """
     for name, s in check_type("scores", scores, Mapping).items():
         if s.shape != (_count(model, name),):
@@ -92,7 +94,10 @@ def risk_curve(
         check_integer("removed", count, 0, len(order) - len(scores))
         stay = order[: len(order) - count].tolist()
         keep = {name: places[[i for i in stay if names[i] == name]].sort().values for name in scores}
-        risks.append(float((loss or _mean_squared_error)(remove_nodes(model, keep)(X), y)))
+        left = remove_nodes(model, keep)
+        risk = torch.as_tensor((loss or _mean_squared_error)(left(X), y)).detach()
+        require_finite(risk, left, X)
+        risks.append(float(risk))
     return torch.tensor(risks, dtype=torch.float64)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from widthwise._finite import require_finite
 from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_type
 from widthwise.masks import Mask, unwrapped
 
@@ -105,7 +106,7 @@ def _trial(model: nn.Module, x: Tensor) -> tuple[Tensor, list[nn.Module]]:
     if not isinstance(out, Tensor) or out.dim() < 1 or len(out) != len(x) or not out.is_floating_point():
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise InputTypeError(f"model: its output is {got}, allowed is one floating tensor of shape (n, ...)")
-    check_finite("model: its output", out)
+    require_finite(out, model, x)
     slack = 1e3 * torch.finfo(out.dtype).eps * float(out.abs().max())
     if float((out - again).abs().max()) > slack:
         raise InputError("model: two passes over the same rows differ, allowed is model.eval()")
