@@ -145,3 +145,66 @@ def test_a_full_disk_is_an_oserror_and_loses_nothing(tmp_path):
             store.put("net", [(Config(2), {"blob": "x" * 10**6})])
         assert store.get(Config(1)) == {"test": 0.5}
         assert store.get(Config(2)) is None
+
+
+def counted(path: Path) -> int:
+    """Runs in a store as a process sees that opens it, looks and leaves."""
+    code = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1])\n"
+        "print(*db.execute('SELECT count(*) FROM runs').fetchone()); db.close()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_second_store_of_the_same_process_leaves_the_first_ones_locks(tmp_path):
+    """Any close of a file drops the locks a process holds on it; without them others take the log away."""
+    path = tmp_path / "r.sqlite"
+    with Store(path) as store:
+        with Store(path) as other:
+            other.put("net", [(Config(1), {})])
+        assert counted(path) == 1
+        store.put("net", [(Config(2), {})])
+        assert counted(path) == 2
+
+
+def test_many_processes_may_make_the_store_at_once(tmp_path):
+    code = (
+        "import sys; from widthwise.store import Store; sys.stdin.read()\n"
+        "for i in range(30):\n"
+        "    for _ in range(2):\n"
+        "        with Store(f'{sys.argv[1]}/{i}') as s: s.kinds()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for worker in workers:
+        worker.stdin.close()
+        worker.stdin = None
+    assert [worker.communicate()[1] for worker in workers] == [""] * 3
+
+
+def test_results_are_in_order_though_the_clock_was_set_back(tmp_path, monkeypatch):
+    times = iter([2000.0, 1000.0, 3000.0])
+    monkeypatch.setattr("time.time", lambda: next(times))
+    with Store(tmp_path / "r.sqlite") as store:
+        for width in (3, 1, 2):
+            store.put("net", [(Config(width), {})])
+        assert [config["width"] for config, _ in store.all("net")] == [3, 1, 2]
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_can_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "r.sqlite"
+    with Store(path) as store:
+        store.put("net", [(Config(1), {"test": 0.5})])
+    monkeypatch.setattr("os.access", lambda *_: False)  # permission bits do not stop a superuser
+    with Store.existing(path) as store:
+        assert store.get(Config(1)) == {"test": 0.5}
+        with pytest.raises(OSError, match="readonly"):
+            store.put("net", [(Config(2), {})])
+    assert [p.name for p in tmp_path.iterdir()] == ["r.sqlite"]
+    monkeypatch.undo()
+    with Store(path) as store:
+        store.put("net", [(Config(2), {})])
+        monkeypatch.setattr("os.access", lambda *_: False)
+        with Store.existing(path) as reader:  # the log of a process that writes, or that was killed
+            assert reader.get(Config(2)) == {}

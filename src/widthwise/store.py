@@ -23,7 +23,9 @@ from widthwise.errors import DataError, InputTypeError
 
 __all__ = ["Store", "run_hash"]
 
-_MAGIC = b"SQLite format 3\0"
+_LEAST = 512  # bytes of the smallest database
+_PATIENCE = 60.0  # seconds for which others may keep a store to themselves
+_PAUSE = 0.05  # seconds before an opening that met another is tried again
 _STEPS = (  # from each version to the next; a new store takes them all
     (
         "CREATE TABLE runs (hash TEXT PRIMARY KEY, kind TEXT NOT NULL, config TEXT NOT NULL, result TEXT NOT NULL, "
@@ -53,7 +55,8 @@ class Store:
     """Results of runs, by the hash of their config.
 
     Args:
-        path: the SQLite file; made if it is not there, and brought to this version if it is of an earlier one.
+        path: the SQLite file; made if it is not there, and brought to this version if it is of an earlier one. In a
+            folder that cannot be written it can be read.
 
     Raises:
         DataError: if the file is not a store, or of a later version; it is left as it is.
@@ -63,16 +66,9 @@ class Store:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         made_folder(self.path.parent)
-        self._check_header()
+        self._check_size()
         with self._translating():
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            try:
-                with self.transaction():
-                    self._open()
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except BaseException:
-                self._db.close()
-                raise
+            self._db = self._opened()
 
     def put(self, kind: str, results: Iterable[tuple[Any, Mapping[str, Any]]], seconds: float | None = None) -> None:
         """Store ``(config, result)`` pairs, all of them or none; a stored config keeps its first result.
@@ -121,11 +117,9 @@ class Store:
         return None if row is None else dict(json.loads(row[0]))
 
     def all(self, kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """Every ``(config, result)`` of a kind, in the order they finished."""
+        """Every ``(config, result)`` of a kind, in the order they were stored."""
         with self._translating():
-            rows = self._db.execute(
-                "SELECT config, result FROM runs WHERE kind = ? ORDER BY finished, hash", (kind,)
-            ).fetchall()
+            rows = self._db.execute("SELECT config, result FROM runs WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()
         return [(json.loads(config), json.loads(result)) for config, result in rows]
 
     def kinds(self) -> list[str]:
@@ -167,30 +161,64 @@ class Store:
     ) -> None:
         self.close()
 
-    def _check_header(self) -> None:
-        """SQLite takes a file shorter than its header for an empty database and would overwrite it."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            start = file.read(len(_MAGIC))
-        if start and start != _MAGIC:
-            raise self._foreign("it does not start as an SQLite file does")
+    def _check_size(self) -> None:
+        """SQLite takes a file shorter than its header for an empty database and would overwrite it.
+
+        The file is not opened: closing it would drop the locks that this process holds on it by other connections.
+        """
+        if self.path.exists() and 0 < self.path.stat().st_size < _LEAST:
+            raise self._foreign("it is shorter than any SQLite file")
+
+    def _opened(self) -> sqlite3.Connection:
+        """A connection to a store of this version; whoever else is just opening or closing it is waited for."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            db = sqlite3.connect(self._uri(), uri=True, timeout=_PATIENCE, isolation_level=None)
+            try:
+                self._bring_up(db)
+                return db
+            except sqlite3.OperationalError as error:  # not every lock that SQLite takes here has its patience
+                db.close()
+                if not _is_busy(error) or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE)
+            except BaseException:
+                db.close()
+                raise
+
+    def _uri(self) -> str:
+        """The file as SQLite is told of it: one that cannot be written is read as it is."""
+        if not self.path.exists() or os.access(self.path.parent, os.W_OK):
+            return self.path.absolute().as_uri()
+        logged = self.path.with_name(f"{self.path.name}-wal")
+        return f"{self.path.absolute().as_uri()}?{'mode=ro' if logged.exists() else 'immutable=1'}"
 
     def _foreign(self, reason: object) -> DataError:
         return DataError(f"{self.path}: not a store of results ({reason}); move it away or choose another --out")
 
-    def _open(self) -> None:
+    def _bring_up(self, db: sqlite3.Connection) -> None:
         """Check the version and make the tables; in one transaction, so that two processes may start at once."""
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        db.execute("BEGIN")  # since the version is read in two steps
+        version = self._version(db)
+        db.execute("COMMIT")
+        if version == VERSION:
+            return
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN IMMEDIATE")
+        for step in _STEPS[self._version(db) :]:
+            for statement in step:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        """The store's version, 0 of a new one."""
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version > VERSION or (version == 0 and tables):
             reason = f"is a store of version {version}" if version else "is a database of another program"
             raise DataError(f"{self.path}: {reason}; this widthwise writes version {VERSION}. Choose another --out.")
-        for step in _STEPS[version:]:
-            for statement in step:
-                self._db.execute(statement)
-        if version < VERSION:
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
+        return version
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
@@ -200,6 +228,10 @@ class Store:
             raise OSError(f"{self.path}: {error}; what was stored before is kept") from error
         except sqlite3.DatabaseError as error:
             raise self._foreign(error) from error
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _canonical(config: Any) -> str:
