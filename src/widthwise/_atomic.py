@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+from widthwise._locks import hold_alone
+
 __all__ = ["atomic_path", "made_folder", "write_text"]
+
+_SUFFIX = ".widthwise-part"
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path in the same folder; on success move it onto ``path`` in one step.
+    """Give a path to write to; on success move what is there onto ``path`` in one step.
 
-    A crash, a full disk or an exception leaves ``path`` as it was, and no temporary file behind unless the
-    process was killed.
+    The path lies in a folder of its own beside ``path``, since libraries have temporary files too. A crash, a full disk
+    or an exception leaves ``path`` as it was, and nothing beside it unless the process was killed; what killed ones
+    have left goes when a process first writes there.
 
     Raises:
         OSError: if the folder cannot be written or the disk is full, ``path`` is a folder, or a file stands where its
@@ -26,17 +33,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(f"path: got {os.fspath(path)!r}, a folder; allowed is the name of a file")
     made_folder(target.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
+    _clear(target.parent.absolute())
+    folder, lock = _workplace(target)
     try:
+        part = folder / target.name
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.chmod(0o666 & ~_umask())
         part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def made_folder(path: str | os.PathLike[str]) -> Path:
@@ -57,6 +65,37 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, atomically."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _workplace(target: Path) -> tuple[Path, int]:
+    """An empty folder beside the target, and the lock that tells others that its process lives."""
+    while True:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_SUFFIX, dir=target.parent))
+        except OSError as error:
+            error.filename = os.fspath(target)  # which the user knows
+            raise
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # taken for abandoned before it was locked
+            continue
+        hold_alone(lock)
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
+
+
+@cache
+def _clear(folder: Path) -> None:
+    """Remove what processes that are gone were writing."""
+    for left in folder.glob(f".*{_SUFFIX}"):
+        try:
+            lock = os.open(left, os.O_RDONLY)
+        except OSError:  # gone, or not ours
+            continue
+        if hold_alone(lock):
+            shutil.rmtree(left, ignore_errors=True)
+        os.close(lock)
 
 
 def _umask() -> int:

@@ -1,0 +1,61 @@
+"""Locks on files that end with their process, however it ends. Where the system has none, nothing is held."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # of POSIX
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["hold_alone", "shared"]
+
+
+def hold_alone(handle: int) -> bool:
+    """Lock an open file for this process alone, until it is closed; whether that was possible."""
+    return _locked(handle, "LOCK_EX", "LOCK_NB")
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[Callable[[], bool]]:
+    """Hold a file, made if it is not there, together with others; the last one removes it.
+
+    Yields:
+        A function that tells whether nobody else holds it any more; if so, nobody can before the file is removed or
+        let go. If not, it is let go at once: the others may still find themselves alone.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        while _locked(handle, "LOCK_SH") and not _is(handle, path):  # removed while we waited
+            os.close(handle)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        yield lambda: hold_alone(handle)
+    finally:
+        if hold_alone(handle):
+            path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(handle: int, *how: str) -> bool:
+    if fcntl is None:
+        return False
+    flags = 0
+    for name in how:
+        flags |= getattr(fcntl, name)
+    try:
+        fcntl.flock(handle, flags)
+    except OSError:  # another holds it, or the file system has no locks
+        return False
+    return True
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Whether an open file is still the one of its name."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
