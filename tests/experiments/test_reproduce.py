@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -11,10 +12,10 @@ from typer.testing import CliRunner
 
 from widthwise.cli import app
 from widthwise.errors import InputError
-from widthwise.experiments import registry
+from widthwise.experiments import outcome, registry
 from widthwise.experiments.command import reproduce
 from widthwise.experiments.outcome import Outcome
-from widthwise.experiments.parts import in_parts
+from widthwise.experiments.parts import in_parts, kept_in
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,36 @@ def test_a_stopped_experiment_goes_on_where_it_stopped(tmp_path, counting):
     assert {p.name for p in tmp_path.iterdir()} == {f"counting-small.{kind}" for kind in ("json", "csv", "svg")}
     rows = json.loads((tmp_path / "counting-small.json").read_text())["rows"]
     assert [row["seed"] for row in rows] == [0, 1, 2]
+
+
+def test_of_two_on_one_folder_the_first_to_end_leaves_the_other_its_parts(tmp_path, counting):
+    """Another process is stood in for by its hold on the parts."""
+    with kept_in(tmp_path / ".parts-small.sqlite"):
+        list(reproduce("robust-pruning/counting", tmp_path))
+        assert (tmp_path / ".parts-small.sqlite").exists()
+        in_parts("counting", [Part(7, "small")], lambda part: {"seed": 7})
+    assert {p.name for p in tmp_path.iterdir()} == {f"counting-small.{kind}" for kind in ("json", "csv", "svg")}
+
+
+def test_what_was_half_written_is_not_taken_for_finished(tmp_path, counting, monkeypatch):
+    """Killed between two of three files, over those of another command: the JSON says whose all three are."""
+    name = "robust-pruning/counting"
+    list(reproduce(name, tmp_path, seed=5))
+    before, real, written = (tmp_path / "counting-small.csv").read_text(), outcome.write_text, []
+
+    def killed(path: Path, text: str) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        real(path, text)
+
+    monkeypatch.setattr(outcome, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        list(reproduce(name, tmp_path))
+    monkeypatch.setattr(outcome, "write_text", real)
+    (lines,) = reproduce(name, tmp_path)
+    assert not lines[-1].endswith("(was there)")
+    assert (tmp_path / "counting-small.csv").read_text() != before
 
 
 def test_what_is_there_is_not_run_again_unless_asked(tmp_path, counting):

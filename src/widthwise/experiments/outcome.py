@@ -81,10 +81,10 @@ def write(record: Mapping[str, Any], figure: Figure, folder: str | os.PathLike[s
         OSError: if the folder cannot be written.
     """
     paths = paths_of(folder, record["experiment"], record["scale"])
-    write_text(paths[0], _json(record))
     write_text(paths[1], _csv(record["rows"]))
     with atomic_path(paths[2]) as part, mpl.rc_context({"svg.hashsalt": "widthwise", "svg.fonttype": "none"}):
         figure.savefig(part, format="svg", metadata={"Date": None})
+    write_text(paths[0], _json(record))  # the last, since it says which command all three are of
     return paths
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from widthwise._locks import shared
 from widthwise.store import Store, run_hash
 
 __all__ = ["Watch", "in_parts", "kept_in", "tell", "unfinished"]
@@ -32,15 +33,21 @@ _keeper: ContextVar[_Keeper | None] = ContextVar("widthwise_experiment", default
 
 @contextmanager
 def kept_in(path: Path, watch: Watch | None = None) -> Iterator[None]:
-    """Within it, parts are kept in a file, which is removed when all went well, with all named after it."""
-    with Store(path) as store:
-        token = _keeper.set(_Keeper(path, store, watch))
-        try:
-            yield
-        finally:
-            _keeper.reset(token)
-    for left in (path, *path.parent.glob(f"{path.name}-*")):
-        left.unlink(missing_ok=True)
+    """Within it, parts are kept in a file, which is removed when all went well, with all named after it.
+
+    Of several processes that use the file at the same time, the last one removes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with shared(path.with_name(f"{path.name}-lock")) as alone:
+        with Store(path) as store:
+            token = _keeper.set(_Keeper(path, store, watch))
+            try:
+                yield
+            finally:
+                _keeper.reset(token)
+        if alone():
+            for left in (path, *path.parent.glob(f"{path.name}-*"), *path.parent.glob(f".{path.name}-*")):
+                left.unlink(missing_ok=True)
 
 
 def in_parts(what: str, configs: Sequence[C], run: Callable[[C], Mapping[str, Any]]) -> list[dict[str, Any]]:
