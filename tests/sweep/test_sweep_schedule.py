@@ -109,12 +109,14 @@ def test_a_claim_holds_until_it_runs_out_or_its_owner_dies(tmp_path, monkeypatch
         assert ours.take("a") is State.OURS
         assert theirs.take("a") is State.ELSEWHERE
         assert ours.take("a") is State.OURS
-        now = module.time.time()
-        monkeypatch.setattr(module.time, "time", lambda: now + module.LEASE - 1)
+        clocks = {"time": module.time.time(), "monotonic": module.time.monotonic()}
+        for name, now in clocks.items():
+            monkeypatch.setattr(module.time, name, lambda now=now: now + passed)
+        passed = module.LEASE - 1
         ours.renew()
-        monkeypatch.setattr(module.time, "time", lambda: now + module.LEASE + 1)
+        passed = module.LEASE + 1
         assert theirs.take("a") is State.ELSEWHERE
-        monkeypatch.setattr(module.time, "time", lambda: now + 3 * module.LEASE)
+        passed = 3 * module.LEASE
         assert theirs.take("a") is State.OURS
         ours.release()
         assert ours.take("a") is State.ELSEWHERE
@@ -135,6 +137,34 @@ def test_a_dead_owners_claim_is_free_at_once_but_not_another_machines(tmp_path):
             State.ELSEWHERE,
             State.ELSEWHERE,
         ]
+
+
+def test_a_clock_set_back_neither_ends_nor_prolongs_a_claim(tmp_path, monkeypatch):
+    with Store(tmp_path / "r.sqlite") as store:
+        theirs, ours = Claims(store, 0), Claims(store, 0)
+        assert theirs.take("a") is State.OURS
+        now, began = module.time.time(), module.time.monotonic()
+        monkeypatch.setattr(module.time, "time", lambda: now - 86400 + passed)
+        monkeypatch.setattr(module.time, "monotonic", lambda: began + passed)
+        passed = 1
+        assert ours.take("a") is State.ELSEWHERE
+        passed = module.LEASE - 1
+        theirs.renew()
+        passed = module.LEASE + 2
+        assert ours.take("a") is State.ELSEWHERE
+        passed = 2 * module.LEASE + 3  # its owner has said nothing since
+        assert ours.take("a") is State.OURS
+
+
+def test_with_the_clock_set_back_a_run_fails_as_often_as_allowed(tmp_path, monkeypatch):
+    ticks = iter(range(2**31, 0, -3600))
+    monkeypatch.setattr("time.time", lambda: next(ticks))
+    status = worked_off(plan_of("failing", tmp_path, n=2, until=9), tmp_path, Inline(), retries=2)
+    assert (status.done, len(status.failed), status.retried) == (1, 1, 2)
+    with Store(tmp_path / "r.sqlite") as store:
+        claims = Claims(store, 2)
+        claims.fail(next(iter(status.failed)), "the last", "")
+        assert claims.failure(next(iter(status.failed))).error == "the last"
 
 
 @pytest.mark.parametrize("what", ["list", "nested"])

@@ -1,13 +1,15 @@
 """Who works on which run: a claim holds for a while, is renewed, and ends with its owner.
 
 Two sweeps on one store share out the runs: each is claimed in a transaction, by one of them. A claim whose owner has
-died on this machine is free at once; any other becomes free when it was not renewed in time.
+died on this machine is free at once; any other becomes free when it was not renewed in time. Clocks may be wrong and
+may be set back: a claim seen unchanged for as long as it can hold is over, whatever it says.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -56,25 +58,23 @@ class Claims:
 
     def __init__(self, store: Store, retries: int) -> None:
         self._store, self._retries = store, retries
-        self._began = time.time()
-        self._renewed = self._began
+        with store.transaction() as db:
+            self._earlier: int = db.execute("SELECT coalesce(max(rowid), 0) FROM failures").fetchone()[0]
+        self._renewed = time.monotonic()
+        self._seen: dict[str, tuple[tuple[str, float], float]] = {}
         self._owner = f"{_place()}/{os.getpid()}/{time.time_ns()}"
 
     def take(self, name: str) -> State:
         """Claim the run of a hash."""
-        now = time.time()
         with self._store.transaction() as db:
             if db.execute("SELECT 1 FROM runs WHERE hash = ?", (name,)).fetchone():
                 return State.DONE
-            failed = db.execute(
-                "SELECT count(*) FROM failures WHERE hash = ? AND failed >= ?", (name, self._began)
-            ).fetchone()[0]
-            if failed > self._retries:
+            if self._failures(db, name) > self._retries:
                 return State.FAILED
             held = db.execute("SELECT owner, until FROM claims WHERE hash = ?", (name,)).fetchone()
-            if held and held[0] != self._owner and held[1] > now and not _is_dead(held[0]):
+            if held and held[0] != self._owner and self._holds(name, held):
                 return State.ELSEWHERE
-            db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (name, self._owner, now + LEASE))
+            db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (name, self._owner, time.time() + LEASE))
         return State.OURS
 
     def finish(self, kind: str, config: Any, result: Mapping[str, Any], seconds: float) -> None:
@@ -88,29 +88,40 @@ class Claims:
         with self._store.transaction() as db:
             db.execute("INSERT INTO failures VALUES (?, ?, ?, ?)", (name, time.time(), error, trace))
             db.execute("DELETE FROM claims WHERE hash = ? AND owner = ?", (name, self._owner))
-            query = "SELECT count(*) FROM failures WHERE hash = ? AND failed >= ?"
-            failed: int = db.execute(query, (name, self._began)).fetchone()[0]
-        return failed <= self._retries
+            return self._failures(db, name) <= self._retries
 
     def failure(self, name: str) -> Failure:
         """The last failure of a run that failed."""
-        query = "SELECT error, trace FROM failures WHERE hash = ? ORDER BY failed DESC LIMIT 1"
+        query = "SELECT error, trace FROM failures WHERE hash = ? ORDER BY rowid DESC LIMIT 1"
         with self._store.transaction() as db:
             return Failure(*db.execute(query, (name,)).fetchone())
 
     def renew(self) -> None:
         """Hold the claims for longer, once in a while."""
-        now = time.time()
-        if now - self._renewed < LEASE / 4:
+        if time.monotonic() - self._renewed < LEASE / 4:
             return
-        self._renewed = now
+        self._renewed = time.monotonic()
         with self._store.transaction() as db:
-            db.execute("UPDATE claims SET until = ? WHERE owner = ?", (now + LEASE, self._owner))
+            db.execute("UPDATE claims SET until = ? WHERE owner = ?", (time.time() + LEASE, self._owner))
 
     def release(self) -> None:
         """Let go of all claims."""
         with self._store.transaction() as db:
             db.execute("DELETE FROM claims WHERE owner = ?", (self._owner,))
+
+    def _failures(self, db: sqlite3.Connection, name: str) -> int:
+        """How often a run has failed since this sweep began; by their order, since the clock may be set back."""
+        query = "SELECT count(*) FROM failures WHERE hash = ? AND rowid > ?"
+        count: int = db.execute(query, (name, self._earlier)).fetchone()[0]
+        return count
+
+    def _holds(self, name: str, claim: tuple[str, float]) -> bool:
+        """Whether another's claim holds: it is not over, it was renewed while we watched, its owner may live."""
+        before, since = self._seen.get(name, (None, 0.0))
+        if before != claim:
+            since = time.monotonic()
+            self._seen[name] = claim, since
+        return claim[1] > time.time() and time.monotonic() - since < LEASE and not _is_dead(claim[0])
 
 
 def _place() -> str:
