@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,13 +66,21 @@ def save(
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": task.shape}
         np.lib.format.write_array_header_1_0(file, header)
         offset, size = file.tell(), task.shape[0] * task.shape[1] * dtype.itemsize
-        file.truncate(offset + size)
+        _reserve(file.fileno(), offset + size)
         with mmap.mmap(file.fileno(), offset + size) as memory:
             whole = torch.frombuffer(memory, dtype=x1.dtype, offset=offset).view(task.shape)
             with _tiles(network, target, x1, x2, kernel, task, jobs, ray) as tiles:
                 _fill(whole, task, tiles, memory, watch)
             del whole  # the map cannot close while a tensor looks into it
     return target
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Make a file so large, on the disk too where that can be done: a full disk kills whoever writes to its map."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        os.truncate(handle, size)
 
 
 @contextmanager
