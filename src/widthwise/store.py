@@ -81,9 +81,7 @@ class Store:
         Raises:
             OSError: if the disk is full or the file cannot be written.
         """
-        rows = [
-            (run_hash(c), kind, _canonical(c), json.dumps(r, sort_keys=True), time.time(), seconds) for c, r in results
-        ]
+        rows = [(run_hash(c), kind, _canonical(c), json.dumps(r), time.time(), seconds) for c, r in results]
         with self.transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO runs (hash, kind, config, result, finished, seconds) VALUES (?, ?, ?, ?, ?, ?)",
