@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from widthwise._atomic import _clear, atomic_path, write_text
+from widthwise._atomic import _clear, atomic_path, check_folder, write_text
 from widthwise._locks import shared
 from widthwise._tensorfile import write_tensors
 
@@ -95,6 +95,11 @@ def test_an_error_names_the_file_the_user_knows(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.mkdtemp", full)
     with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / 'a'}'"):
         write_text(tmp_path / "a", "text")
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / 'b'}'"):
+        check_folder(tmp_path / "b")
+    monkeypatch.undo()
+    check_folder(tmp_path / "b")
+    assert names(tmp_path / "b") == set()
 
 
 def test_the_last_of_those_who_share_a_file_is_alone(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from widthwise._locks import hold_alone
 
-__all__ = ["atomic_path", "made_folder", "write_text"]
+__all__ = ["atomic_path", "check_folder", "made_folder", "write_text"]
 
 _SUFFIX = ".widthwise-part"
 
@@ -65,6 +65,20 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8 to ``path``, atomically."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder and see that it can be written, before the work whose results go there.
+
+    Raises:
+        OSError: if it cannot.
+    """
+    made_folder(folder)
+    try:
+        Path(tempfile.mkdtemp(suffix=_SUFFIX, prefix=".", dir=folder)).rmdir()
+    except OSError as error:
+        error.filename = os.fspath(folder)
+        raise
 
 
 def _workplace(target: Path) -> tuple[Path, int]:

@@ -63,7 +63,9 @@ def prune_command(
     from torch.nn import functional
 
     import widthwise as ww
+    from widthwise._atomic import check_folder
 
+    check_folder(to)
     splits = ww.data.split(ww.data.load(data, target=target))
     examples = _examples(splits, examples_per_class, seed)
     loss = functional.mse_loss if splits.task == "regression" else functional.cross_entropy

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from widthwise._atomic import made_folder
 from widthwise._locks import shared
 from widthwise.store import Store, run_hash
 
@@ -37,7 +38,7 @@ def kept_in(path: Path, watch: Watch | None = None) -> Iterator[None]:
 
     Of several processes that use the file at the same time, the last one removes it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made_folder(path.parent)
     with shared(path.with_name(f"{path.name}-lock")) as alone:
         with Store(path) as store:
             token = _keeper.set(_Keeper(path, store, watch))
