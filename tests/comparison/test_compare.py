@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +19,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from widthwise import checkpoint, data
-from widthwise.comparison import compare
+from widthwise.comparison import compare, execute
+from widthwise.comparison.group import Workplace
 from widthwise.errors import DataError, InputError, InputTypeError
+from widthwise.executor import Done
 from widthwise.masks import Mask
 from widthwise.store import Store
 from widthwise.training import TrainConfig
@@ -119,6 +125,58 @@ def test_killed_at_any_moment_it_goes_on(quick, tmp_path):
     resumed = compare("digits", out=out, **QUICK)
     assert resumed.rows == found.rows
     assert not list((out / "unfinished").glob("*"))
+
+
+def test_the_state_of_a_group_that_was_killed_after_it_was_stored_goes(quick, monkeypatch):
+    found, folder = quick
+    asked, checkpoint_of = [], Workplace.checkpoint
+    monkeypatch.setattr(
+        Workplace, "checkpoint", lambda place, group: asked.append(group) or checkpoint_of(place, group)
+    )
+    compare("digits", out=folder, **QUICK)
+    left = place_of(Workplace(folder), asked[0])
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"")
+    assert compare("digits", out=folder, **QUICK).rows == found.rows
+    assert not left.exists()
+
+
+def test_an_error_in_a_worker_comes_over_as_it_is(monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(execute, "train_group", full)
+    error = execute._work((), None, None, None, "cpu")
+    with pytest.raises(OSError, match="No space left"):
+        execute._check(Done("0", pickle.loads(pickle.dumps(error))))
+    assert "in full" in error.__notes__[0]
+    with pytest.raises(OSError, match="killed by SIGKILL; run the same command again"):
+        execute._check(Done("0", error="its process was killed by SIGKILL", lost=True))
+    with pytest.raises(InputError, match="build: its process cannot import it .*functions and classes of a module"):
+        execute._check(Done("0", error="its process cannot import it (AttributeError: build)"))
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_comparison(tmp_path):
+    command = [sys.executable, "-m", "widthwise", "compare", "--jobs", "2", "--epochs", "500", "--out", str(tmp_path)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        while not list(tmp_path.glob("unfinished/*")) and process.poll() is None:
+            time.sleep(0.05)
+        process.kill()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and session(process.pid):
+        time.sleep(0.05)
+    assert not session(process.pid)
+
+
+def session(leader: int) -> list[str]:
+    """Living processes of a session."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            found += [entry.name] if int(session) == leader and state != "Z" else []
+    return found
 
 
 def test_regression_answers_in_the_targets_own_units(shared_data, tmp_path):

@@ -8,10 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
+import torch
 
 from widthwise.errors import InputError, InputTypeError
 from widthwise.executor import Executor, executing
@@ -51,9 +54,10 @@ def go_through_everything(executor: Executor) -> None:
 def test_processes(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(SAMPLES)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    from sample_runs import threads
+    from sample_runs import telling, threads
 
-    with executing(2, threads=1, log=tmp_path / "log") as executor:
+    heard = []
+    with executing(2, threads=1, log=tmp_path / "log", hear=lambda *said: heard.append(said)) as executor:
         go_through_everything(executor)
         assert os.environ["OMP_NUM_THREADS"] == "7"
         executor.submit("threads", threads)
@@ -65,6 +69,23 @@ def test_processes(tmp_path, monkeypatch):
         assert "said by a worker" in (tmp_path / "log").read_text()
         with pytest.raises(InputTypeError, match="cannot be sent to another process"):
             executor.submit("no", lambda: 1)
+        executor.submit("telling", telling, 3)
+        assert drained(executor, 1)["telling"].value == "told"
+        assert heard == [("telling", 0), ("telling", 1), ("telling", 2)]
+        executor.submit("shared", torch.sum, torch.ones(10))
+        executor.submit("lock", threading.Lock)
+        found = drained(executor, 2)
+        assert found["shared"].value == 10
+        assert "what it returned cannot be sent" in found["lock"].error
+        monkeypatch.setitem(sys.modules, "only_here", only_here := types.ModuleType("only_here"))
+        exec("def function(): pass", only_here.__dict__)
+        executor.submit("here", only_here.function)
+        assert (
+            "cannot import it (ModuleNotFoundError: No module named 'only_here')" in drained(executor, 1)["here"].error
+        )
+        os.kill(executor._idle[0].process.pid, signal.SIGINT)  # Ctrl-C reaches all of a terminal
+        executor.submit("goes on", math.sqrt, 4.0)
+        assert drained(executor, 1)["goes on"].value == 2.0
         pids = [worker.process.pid for worker in executor._idle]
         executor.submit("long", time.sleep, 1000)
     for pid in pids:

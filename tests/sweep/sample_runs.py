@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from widthwise.executor import tell
+
 
 def square(x: float, seed: int = 0) -> dict:
     return {"y": x * x + seed}
@@ -43,6 +45,12 @@ def threads() -> dict:
 
     most = max((pool["num_threads"] for pool in threadpool_info()), default=1)
     return {"torch": torch.get_num_threads(), "most": most, "said": os.environ["OMP_NUM_THREADS"]}
+
+
+def telling(n: int) -> str:
+    for i in range(n):
+        tell(i)
+    return "told"
 
 
 def odd(what: str) -> object:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing.queues import SimpleQueue
-from typing import Any
-
-import torch
-from torch import multiprocessing
 
 from widthwise.comparison.group import Workplace, train_group
 from widthwise.comparison.plan import Plan, Run
 from widthwise.comparison.ways import BOTTLENECKS
 from widthwise.data import Splits
-from widthwise.errors import check_integer
+from widthwise.errors import InputError, check_integer
+from widthwise.executor import Done, cores, executing, tell
 from widthwise.store import Store
 from widthwise.widening import weights_at
 
@@ -30,8 +24,7 @@ _MEMORY = 2**28  # stacked weights a group may have; beside them stand gradients
 _STEP_COST = 4e-4  # seconds a step takes however small the networks; only ratios of costs matter
 _WEIGHT_COST = 3e-10  # seconds a weight and example add to a step
 _WORTH_STARTING = 5.0  # seconds of work; starting a process takes about as long
-_CORES = os.cpu_count() or 1
-_POLL = 0.2  # seconds between looks at the workers
+_POLL = 1.0  # seconds at most between looks at the workers
 
 
 def execute(
@@ -53,25 +46,27 @@ def execute(
     """
     if jobs is not None:
         check_integer("jobs", jobs, 1)
-    groups = _pending(plan, splits, place)
+    runs = plan.runs(splits.fingerprint())
+    with Store(place.store) as store:
+        groups = _groups([run for run in runs if store.get(run) is None], plan, splits)
     costs = [_cost(group, plan, splits) for group in groups]
     meter = _Meter(costs, plan, groups, watch)
     if jobs is None:
-        jobs = _CORES if sum(costs) > _WORTH_STARTING and device == "cpu" else 1
+        jobs = cores() if sum(costs) > _WORTH_STARTING and device == "cpu" else 1
     if jobs == 1 or len(groups) < 2:
         for i, group in enumerate(groups):
             train_group(group, plan, splits, place, partial(meter.at, i), device)
     else:
         _in_processes(groups, plan, splits, place, jobs, device, meter)
+    for group in _groups(runs, plan, splits):  # of one killed after its results were stored
+        place.checkpoint(group).unlink(missing_ok=True)
 
 
-def _pending(plan: Plan, splits: Splits, place: Workplace) -> list[Group]:
-    """Groups of equal shapes still to be trained, the costliest first so that processes end together."""
-    with Store(place.store) as store:
-        missing = [run for run in plan.runs(splits.fingerprint()) if store.get(run) is None]
+def _groups(runs: Sequence[Run], plan: Plan, splits: Splits) -> list[Group]:
+    """Groups of equal shapes, the costliest first so that processes end together."""
     groups: list[Group] = []
-    for shape in dict.fromkeys(map(_shape, missing)):
-        alike = [run for run in missing if _shape(run) == shape]
+    for shape in dict.fromkeys(map(_shape, runs)):
+        alike = [run for run in runs if _shape(run) == shape]
         most = max(1, _MEMORY // weights_at(plan.architecture.build, alike[0].width))
         groups += [tuple(alike[i : i + most]) for i in range(0, len(alike), most)]
     return sorted(groups, key=lambda g: _cost(g, plan, splits), reverse=True)
@@ -101,44 +96,41 @@ class _Meter:
         self._done[group] = self._costs[group] * epoch / self._epochs
         self._watch(sum(self._done), sum(self._costs), self._labels[group])
 
+    def heard(self, group: str, epoch: int) -> None:
+        """Note it of a group in another process."""
+        self.at(int(group), epoch)
+
 
 def _in_processes(
     groups: Sequence[Group], plan: Plan, splits: Splits, place: Workplace, jobs: int, device: str, meter: _Meter
 ) -> None:
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    threads = max(1, _CORES // jobs)
-    workers = min(jobs, len(groups))
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(queue, threads)) as pool:
-        futures = [pool.submit(_work, i, group, plan, splits, place, device) for i, group in enumerate(groups)]
-        try:
-            _follow(futures, queue, meter)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    waiting = list(range(len(groups)))
+    left = len(groups)
+    with executing(min(jobs, len(groups)), threads=max(1, cores() // jobs), hear=meter.heard) as executor:
+        while left:
+            while waiting and executor.free > 0:
+                at = waiting.pop(0)
+                executor.submit(str(at), _work, groups[at], plan, splits, place, device)
+            done = executor.next(_POLL)
+            if done is not None:
+                _check(done)
+                left -= 1
 
 
-def _follow(futures: Sequence[Future[None]], queue: SimpleQueue[tuple[int, int]], meter: _Meter) -> None:
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, timeout=_POLL, return_when=FIRST_EXCEPTION)
-        while not queue.empty():
-            meter.at(*queue.get())
-        for future in done:
-            try:
-                future.result()
-            except BrokenProcessPool as error:
-                raise OSError("a worker process was killed; run the same command again to go on") from error
+def _work(group: Group, plan: Plan, splits: Splits, place: Workplace, device: str) -> Exception | None:
+    """Train a group in a worker; an error is handed over as it is, with where it came from."""
+    try:
+        train_group(group, plan, splits, place, tell, device)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return error
+    return None
 
 
-_queue: Any = None  # a worker's line to its parent; process pools can hand it over only at start
-
-
-def _begin(queue: SimpleQueue[tuple[int, int]], threads: int) -> None:
-    global _queue
-    _queue = queue
-    torch.set_num_threads(threads)
-
-
-def _work(index: int, group: Group, plan: Plan, splits: Splits, place: Workplace, device: str) -> None:
-    train_group(group, plan, splits, place, lambda epoch: _queue.put((index, epoch)), device)
+def _check(done: Done) -> None:
+    if done.lost:
+        raise OSError(f"a worker process was lost: {done.error}; run the same command again to go on")
+    if isinstance(done.value, Exception):
+        raise done.value
+    if done.error:
+        raise InputError(f"build: {done.error}; allowed with jobs above 1 are functions and classes of a module")

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from widthwise.errors import check_integer
-from widthwise.executor.base import Done, Executor, cores
+from widthwise.executor.base import Done, Executor, Hear, cores, silent, tell
 
-__all__ = ["Done", "Executor", "cores", "executing"]
+__all__ = ["Done", "Executor", "cores", "executing", "tell"]
 
 
 @contextmanager
@@ -19,6 +19,7 @@ def executing(
     *,
     threads: int | None = None,
     log: Path | None = None,
+    hear: Hear = silent,
 ) -> Iterator[Executor]:
     """An executor, shut down on leaving whatever happens.
 
@@ -27,6 +28,7 @@ def executing(
         ray: the address of a Ray cluster, or ``"local"`` for one of its own on this machine; without it, processes.
         threads: of each task; by default the cores shared out evenly here, and one there.
         log: a file to which what tasks print is appended; it is lost if omitted.
+        hear: called, while a result is waited for, with the key of a task and what it tells (:func:`tell`); not on Ray.
 
     Raises:
         InputError: for a number that is not allowed, or if Ray is not installed.
@@ -41,7 +43,7 @@ def executing(
         from widthwise.executor.local import Processes
 
         jobs = jobs or cores()
-        executor = Processes(jobs, threads or max(1, cores() // jobs), log)
+        executor = Processes(jobs, threads or max(1, cores() // jobs), log, hear)
     else:
         from widthwise.executor.cluster import Cluster
 

@@ -7,15 +7,32 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
-__all__ = ["THREAD_VARIABLES", "Done", "Executor", "Task", "attempt", "bound_threads", "cores"]
+__all__ = [
+    "THREAD_VARIABLES",
+    "Done",
+    "Executor",
+    "Hear",
+    "Said",
+    "Task",
+    "attempt",
+    "bound_threads",
+    "cores",
+    "silent",
+    "speaking",
+    "tell",
+]
 
 Task = Callable[..., Any]
 """A function of a module, so that another process can import it."""
+
+Hear = Callable[[str, Any], None]
+"""Given the key of a task and what it tells."""
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -47,6 +64,19 @@ class Done:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a task at work tells.
+
+    Attributes:
+        key: of the task.
+        value: what it told.
+    """
+
+    key: str
+    value: Any
+
+
 class Executor(Protocol):
     """Runs tasks elsewhere. Not thread-safe: one loop submits and collects."""
 
@@ -73,6 +103,21 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop everything, at once."""
+
+
+speaking: ContextVar[Callable[[Any], None] | None] = ContextVar("widthwise_speaking", default=None)
+"""How the task at work in this process is heard."""
+
+
+def tell(value: Any) -> None:
+    """From within a task, tell whoever hears its executor; nobody does on a cluster, or outside a task."""
+    say = speaking.get()
+    if say is not None:
+        say(value)
+
+
+def silent(key: str, value: Any) -> None:
+    """Hear nothing."""
 
 
 def attempt(key: str, task: Task, arguments: tuple[Any, ...]) -> Done:

@@ -7,15 +7,18 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, cast
 
 from widthwise.errors import InputTypeError
-from widthwise.executor.base import THREAD_VARIABLES, Done, Task, attempt, bound_threads
+from widthwise.executor.base import THREAD_VARIABLES, Done, Hear, Said, Task, attempt, bound_threads, silent, speaking
 
 __all__ = ["Processes"]
 
@@ -30,10 +33,11 @@ class Processes:
         jobs: processes at most.
         threads: of each.
         log: where their output goes.
+        hear: told what tasks tell.
     """
 
-    def __init__(self, jobs: int, threads: int, log: Path | None) -> None:
-        self._jobs, self.threads = jobs, threads
+    def __init__(self, jobs: int, threads: int, log: Path | None, hear: Hear = silent) -> None:
+        self._jobs, self.threads, self._hear = jobs, threads, hear
         self._log = os.devnull if log is None else os.fspath(log)
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, _Worker] = {}
@@ -51,25 +55,30 @@ class Processes:
     def submit(self, key: str, task: Task, *arguments: Any) -> None:
         """Start a task; there must be a free slot."""
         assert self.free > 0, "no free slot"
-        message = _packed(key, task, arguments)
+        message = _packed(task, arguments)
         worker = self._idle.pop() if self._idle else _Worker(self.threads, self._log)
         worker.key = key
         self._busy[worker.line] = worker
         with suppress(OSError):  # it died while idle: its line's end says so in next()
-            worker.line.send_bytes(message)
+            worker.line.send((key, message))
 
     def next(self, timeout: float) -> Done | None:
         """A task that ended, at most ``timeout`` seconds from now."""
-        ready = connection.wait(list(self._busy), timeout)
-        if not ready:
-            return None
-        worker = self._busy.pop(cast(Connection, ready[0]))
-        try:
-            done: Done = worker.line.recv()
-        except (EOFError, OSError):
-            return Done(worker.key, error=f"its process {worker.farewell()}", lost=True)
-        self._idle.append(worker)
-        return done
+        until = time.monotonic() + timeout
+        while ready := connection.wait(list(self._busy), max(0.0, until - time.monotonic())):
+            worker = self._busy[cast(Connection, ready[0])]
+            try:
+                said: Done | Said = worker.line.recv()
+            except (EOFError, OSError):
+                del self._busy[worker.line]
+                return Done(worker.key, error=f"its process {worker.farewell()}", lost=True)
+            if isinstance(said, Said):
+                self._hear(said.key, said.value)
+                continue
+            del self._busy[worker.line]
+            self._idle.append(worker)
+            return said
+        return None
 
     def close(self) -> None:
         """Stop every process."""
@@ -88,7 +97,7 @@ class _Worker:
         self.key = ""
         self.line, theirs = _context.Pipe()
         self.process = _context.Process(target=_serve, args=(theirs, threads, log))
-        with _environment(threads):
+        with _environment(threads), _uninterrupted():
             self.process.start()
         theirs.close()  # or the line would not end with the process
 
@@ -98,7 +107,7 @@ class _Worker:
         code = self.process.exitcode
         if code is not None and code < 0:
             return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with exit code {code}; what it printed is in the log"
+        return f"ended with exit code {code}"
 
     def end(self) -> None:
         """Wait for it, and kill it if it does not go."""
@@ -109,9 +118,10 @@ class _Worker:
             self.process.join()
 
 
-def _packed(key: str, task: Task, arguments: tuple[Any, ...]) -> bytes:
+def _packed(task: Task, arguments: tuple[Any, ...]) -> bytes:
+    """A message; the processes share the memory of the tensors in it."""
     try:
-        return pickle.dumps((key, task, arguments))
+        return bytes(ForkingPickler.dumps((task, arguments)))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise InputTypeError(
             f"task: cannot be sent to another process ({error}), allowed are importable functions and objects"
@@ -132,22 +142,61 @@ def _environment(threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until the process is there, which inherits that it does not listen to it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(line: Connection, threads: int, log: str) -> None:
     """A worker's life: tasks one after another until the line ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _print_to(log)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     bound_threads(threads)
     while True:
         try:
-            key, task, arguments = line.recv()
-            line.send(attempt(key, task, arguments))
+            key, message = line.recv()
+            speaking.set(partial(_say, line, key))
+            _answer(line, _done(key, message))
         except (EOFError, OSError):
             return
 
 
+def _done(key: str, message: bytes) -> Done:
+    try:
+        task, arguments = pickle.loads(message)  # of our own parent
+    except Exception as error:  # whatever an import of the caller's module may raise
+        return Done(key, error=f"its process cannot import it ({type(error).__name__}: {error})")
+    return attempt(key, task, arguments)
+
+
+def _answer(line: Connection, done: Done) -> None:
+    try:
+        line.send(done)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        line.send(Done(done.key, error=f"what it returned cannot be sent to another process ({error})"))
+
+
+def _say(line: Connection, key: str, value: Any) -> None:
+    line.send(Said(key, value))
+
+
 def _print_to(log: str) -> None:
-    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    how = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    try:
+        handle = os.open(log, how, 0o666)
+    except OSError:  # a full disk, or a folder that cannot be written
+        handle = os.open(os.devnull, how)
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.close(handle)
