@@ -134,7 +134,7 @@ def test_the_state_of_a_group_that_was_killed_after_it_was_stored_goes(quick, mo
         Workplace, "checkpoint", lambda place, group: asked.append(group) or checkpoint_of(place, group)
     )
     compare("digits", out=folder, **QUICK)
-    left = place_of(Workplace(folder), asked[0])
+    left = checkpoint_of(Workplace(folder), asked[0])
     left.parent.mkdir(exist_ok=True)
     left.write_bytes(b"")
     assert compare("digits", out=folder, **QUICK).rows == found.rows

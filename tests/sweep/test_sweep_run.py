@@ -187,6 +187,11 @@ def test_a_store_of_a_later_version_is_left_alone(config, tmp_path):
     assert (tmp_path / STORE).read_bytes() == before
 
 
+def of_a_terminal() -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done(tmp_path):
     path = tmp_path / "sweep.toml"
@@ -194,7 +199,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
         f'run = "{SAMPLES}:noted"\n[fixed]\nseconds = 0.2\nlog = "{tmp_path}/log"\n[grid]\nx = {list(range(50))}\n'
     )
     command = [sys.executable, "-m", "widthwise", "sweep", path, "--jobs", "2", "--out", tmp_path]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=os.setsid) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=of_a_terminal) as process:
         while len(executed(tmp_path)) < 5:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
