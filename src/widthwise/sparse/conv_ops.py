@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from functools import lru_cache
 from typing import Any
 
@@ -45,24 +46,25 @@ def sparse_conv2d(
     return result
 
 
+# The schema is made of the annotations; PyTorch 2.6 knows typing.Sequence there, not yet list.
 def _forward(
     x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, entries: Tensor, line_starts: Tensor,
-    order: Tensor, clip: bool, geometry: list[int],
+    order: Tensor, clip: bool, geometry: typing.Sequence[int],
 ) -> Tensor:  # fmt: skip
     if x.shape[0] and is_native(x.device, x.dtype, columns.dtype, order.dtype):
         axes = _geometry((x.shape[2], x.shape[3]), tuple(geometry))
         return _convolution.product(x, values, bias, columns, starts, clip, axes)
-    return _fallback_conv.product(x, values, bias, columns, entries, order, clip, geometry)
+    return _fallback_conv.product(x, values, bias, columns, entries, order, clip, list(geometry))
 
 
 def _backward(
     dy: Tensor, x: Tensor, gate: Tensor | None, values: Tensor, columns: Tensor, entries: Tensor, line_starts: Tensor,
-    order: Tensor, wants_input: bool, geometry: list[int],
+    order: Tensor, wants_input: bool, geometry: typing.Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     if x.shape[0] and is_native(x.device, x.dtype, entries.dtype, order.dtype):
         axes = _geometry((x.shape[2], x.shape[3]), tuple(geometry))
         return _convolution.gradients(dy, x, gate, values, entries, line_starts, order, wants_input, axes)
-    dx, change, total = _fallback_conv.gradients(dy, x, gate, values, columns, entries, order, geometry)
+    dx, change, total = _fallback_conv.gradients(dy, x, gate, values, columns, entries, order, list(geometry))
     return dx if wants_input else dx.new_empty(0), change, total
 
 
