@@ -124,7 +124,7 @@ def far() -> None:
             with torch.no_grad():
                 dense.weight *= torch.rand(rows, columns) < 0.01 + (rows * columns < 100)
             layer = SparseLinear(dense.weight.detach(), dense.bias.detach())
-            for batch in (1, 9):
+            for batch in (1, 3, 9):
                 compare(layer, dense, torch.randn(batch, columns, dtype=dtype), True, True)
 
 

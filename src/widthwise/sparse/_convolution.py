@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from widthwise.sparse._cuts import bounds, pieces, shape
 from widthwise.sparse._geometry import Axis
 from widthwise.sparse._images import Frame, Runs, pack, runs
 from widthwise.sparse._processor import REGISTERS
-from widthwise.sparse._product import _bounds, _pieces, _shape
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
 
@@ -163,10 +163,10 @@ def _product(
     result = x.new_empty(rows * tiles.frame.plane)
     count = len(tiles.counts)
     team = threads(values.numel() * lane * tiles.registers)
-    pieces = _pieces(team, count)
+    parts = pieces(team, count)
     run(
         f"add_rows_{suffix(x.dtype, columns.dtype)}", team, values, columns, _offsets(geometry, channels, frame, batch),
-        starts, *_shape(starts), _bounds(starts, pieces), pieces, count, tiles.counts,
+        starts, *shape(starts), bounds(starts, parts), parts, count, tiles.counts,
         source, tiles.sources, result, tiles.targets, tiles.frame.plane, bias, int(clip),
     )  # fmt: skip
     return _pictures(result, rows, geometry.size, tiles.frame, batch).permute(3, 0, 1, 2)
@@ -185,10 +185,10 @@ def _gradients(
     result = x.new_empty(lines * tiles.frame.plane if wants_input else 0)
     change, count = torch.empty_like(by_line), len(tiles.counts)
     team = threads(2 * by_line.numel() * lane * tiles.registers)
-    pieces = _pieces(team, 1)
+    parts = pieces(team, 1)
     run(
         f"column_gradients_{suffix(by_line.dtype, entries.dtype)}", team, by_line, entries,
-        _slope_offsets(geometry, rows, frame, batch), starts, *_shape(starts), _bounds(starts, pieces), pieces,
+        _slope_offsets(geometry, rows, frame, batch), starts, *shape(starts), bounds(starts, parts), parts,
         count, tiles.counts, source, tiles.targets, tiles.frame.plane, slopes, tiles.sources,
         result if wants_input else None, tiles.targets, tiles.frame.plane, change,
     )  # fmt: skip

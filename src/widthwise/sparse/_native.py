@@ -13,12 +13,14 @@ row in a block begin, and ``starts[(block + 1) * stride + row]`` where they end.
 from __future__ import annotations
 
 import hashlib
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from numba import cfunc, njit, types
 
-from widthwise.sparse import _descent, _vector
+from widthwise.sparse import _descent, _few, _rows, _vector
 from widthwise.sparse._vector import (
     add_row,
     alike,
@@ -29,10 +31,9 @@ from widthwise.sparse._vector import (
     pointer,
     shifted,
     transpose,
-    zero,
 )
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "direct"]
 
 _f32, _f64 = pointer(types.float32), pointer(types.float64)
 _u16, _i32, _i64 = pointer(types.uint16), pointer(types.int32), pointer(types.int64)
@@ -202,32 +203,6 @@ def _turned(like, a):
 
 
 @njit
-def _rows_by_vector(values, indices, a):
-    """``y = W x + bias`` for one example: each row's sum in four parts, which hides the latency of the additions."""
-    starts, length, bounds, chunks = _i64(a[3]), a[4], _i64(a[5]), a[6]
-    x, y, bias, clip = alike(values, a[7]), alike(values, a[8]), alike(values, a[9]), a[10] != 0
-    chunk = claim(a)
-    while chunk < chunks:
-        for row in range(bounds[chunk], bounds[chunk + 1]):
-            first, last = starts[row], starts[row + length]
-            total = bias[row]
-            other, third, fourth = zero(values), zero(values), zero(values)
-            k = first
-            while k + 4 <= last:
-                total += values[k] * x[indices[k]]
-                other += values[k + 1] * x[indices[k + 1]]
-                third += values[k + 2] * x[indices[k + 2]]
-                fourth += values[k + 3] * x[indices[k + 3]]
-                k += 4
-            while k < last:
-                total += values[k] * x[indices[k]]
-                k += 1
-            total = (total + other) + (third + fourth)
-            y[row] = zero(values) if clip and total < 0 else total
-        chunk = claim(a)
-
-
-@njit
 def _gather(source, order, target, count):
     for k in range(count):
         target[k] = source[order[k]]
@@ -269,22 +244,6 @@ def column_gradients_f64_u16(a):
 
 def column_gradients_f64_i32(a):
     _column_gradients(_f64(a[1]), _i32(a[2]), a)
-
-
-def rows_by_vector_f32_u16(a):
-    _rows_by_vector(_f32(a[1]), _u16(a[2]), a)
-
-
-def rows_by_vector_f32_i32(a):
-    _rows_by_vector(_f32(a[1]), _i32(a[2]), a)
-
-
-def rows_by_vector_f64_u16(a):
-    _rows_by_vector(_f64(a[1]), _u16(a[2]), a)
-
-
-def rows_by_vector_f64_i32(a):
-    _rows_by_vector(_f64(a[1]), _i32(a[2]), a)
 
 
 def pack_f32(a):
@@ -329,18 +288,33 @@ def scatter_f64(a):
 
 def compiled(name: str) -> int:
     """The address of the kernel ``name``, compiled (or read from the cache on disk) on first use."""
+    kernel = _built(name, lambda function, keep: cfunc(types.void(types.CPointer(types.int64)), cache=keep)(function))
+    return int(kernel.address)
+
+
+def direct(name: str) -> Callable[..., None]:
+    """The kernel ``name`` of whole numbers as a function for Python to call, compiled likewise."""
+
+    def build(function: Callable[..., None], keep: bool) -> Any:
+        signature = types.void(*[types.int64] * len(inspect.signature(function).parameters))
+        return njit(signature, nogil=True, cache=keep)(function)
+
+    kernel: Callable[..., None] = _built(name, build)
+    return kernel
+
+
+def _built(name: str, build: Callable[[Any, bool], Any]) -> Any:
     if name not in _KEPT:
-        signature = types.void(types.CPointer(types.int64))
-        function = globals().get(name) or getattr(_descent, name)
+        function = globals().get(name) or getattr(_few, name, None) or getattr(_descent, name)
         function.__qualname__ = f"{name}_{_SOURCES}"
         try:
-            _KEPT[name] = cfunc(signature, cache=True)(function)
+            _KEPT[name] = build(function, True)
         except RuntimeError:  # no folder to write to: compile for this process alone
-            _KEPT[name] = cfunc(signature)(function)
-    return int(_KEPT[name].address)
+            _KEPT[name] = build(function, False)
+    return _KEPT[name]
 
 
 _KEPT: dict[str, Any] = {}
 # Numba's cache sees a change of one file alone; the loops it compiles stand in several.
-_FILES = (__file__, _descent.__file__, _vector.__file__)
+_FILES = (__file__, _descent.__file__, _few.__file__, _rows.__file__, _vector.__file__)
 _SOURCES = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _FILES)).hexdigest()[:12]

@@ -11,7 +11,7 @@ import threading
 import torch
 from torch import Tensor
 
-__all__ = ["scratch"]
+__all__ = ["scratch", "scratch_address"]
 
 
 class _Kept(threading.local):
@@ -24,8 +24,17 @@ _KEPT = _Kept()
 
 def scratch(purpose: str, size: int, dtype: torch.dtype) -> Tensor:
     """``size`` numbers on the CPU, valid until this thread asks for the same ``purpose`` again."""
+    return _room(purpose, size, dtype)[:size]
+
+
+def scratch_address(purpose: str, size: int, dtype: torch.dtype) -> int:
+    """Where they are."""
+    return _room(purpose, size, dtype).data_ptr()
+
+
+def _room(purpose: str, size: int, dtype: torch.dtype) -> Tensor:
     kept = _KEPT.buffers.get((purpose, dtype))
     if kept is None or kept.numel() < size:
         with torch.inference_mode(False):  # what is made in that mode can't be written to outside
             kept = _KEPT.buffers[purpose, dtype] = torch.empty(size, dtype=dtype, device="cpu")
-    return kept[:size]
+    return kept

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from widthwise.sparse._guard import Pointers, guarded
 
-__all__ = ["Pointers", "run", "threads"]
+__all__ = ["CHECKS", "Pointers", "run", "threads"]
 
 Table = ctypes.Array[ctypes.c_int64]
 _Kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_CHECKS = os.environ.get("WIDTHWISE_CHECK_BOUNDS", "0") not in ("", "0")
+CHECKS = os.environ.get("WIDTHWISE_CHECK_BOUNDS", "0") not in ("", "0")
 
 
 def threads(work: float) -> int:
@@ -41,7 +41,7 @@ def run(name: str, threads: int, *arguments: Tensor | Pointers | int | None) -> 
         threads: size of the team.
         arguments: what stands in the kernel's table after the counter; a tensor gives its address, ``None`` a zero.
     """
-    if _CHECKS:
+    if CHECKS:
         guarded(name, arguments, lambda cells: _start(name, threads, cells))
         return
     cells = [a if type(a) is int else 0 if a is None else a.data_ptr() for a in arguments]  # type: ignore[union-attr]

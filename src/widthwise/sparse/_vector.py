@@ -41,11 +41,11 @@ _LN2 = 0.693145751953125, 1.42860682030941723e-6  # their sum; the first is shor
 class _Emit:
     """Emits vector code for one element type at the builder's place."""
 
-    def __init__(self, builder: Any, element: Any) -> None:
+    def __init__(self, builder: Any, element: Any, size: int | None = None) -> None:
         self.b = builder
         self.bits = element.bitwidth
         self.scalar = ir.FloatType() if self.bits == 32 else ir.DoubleType()
-        self.lanes = vector_bytes() * 8 // self.bits
+        self.lanes = (size or vector_bytes()) * 8 // self.bits
         self.vector = ir.VectorType(self.scalar, self.lanes)
         self.zero = ir.Constant(self.vector, None)
 
@@ -63,8 +63,8 @@ class _Emit:
         return self.b.shuffle_vector(first, blank, ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes))
 
     def fma(self, left: Any, right: Any, addend: Any) -> Any:
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        name = f"llvm.fma.v{self.lanes}f{self.bits}"
+        kind = ir.FunctionType(addend.type, [addend.type] * 3)
+        name = f"llvm.fma.v{addend.type.count}f{self.bits}"
         return self.b.call(cgutils.get_or_insert_function(self.b.module, kind, name), [left, right, addend])
 
     def constant(self, value: float) -> Any:
@@ -120,11 +120,15 @@ def _place(value: int) -> Any:
     return ir.Constant(_INDEX, value)
 
 
+def _index(builder: Any, indices: Any, kind: Any, k: Any) -> Any:
+    """``indices[k]``, as wide as an address."""
+    index = builder.load(builder.gep(indices, [k]))
+    return builder.sext(index, _INDEX) if kind.dtype.signed else builder.zext(index, _INDEX)
+
+
 def _offset(builder: Any, indices: Any, kind: Any, offsets: Any, k: Any) -> Any:
     """``offsets[indices[k]]``."""
-    index = builder.load(builder.gep(indices, [k]))
-    wide = builder.sext(index, _INDEX) if kind.dtype.signed else builder.zext(index, _INDEX)
-    return builder.load(builder.gep(offsets, [wide]))
+    return builder.load(builder.gep(offsets, [_index(builder, indices, kind, k)]))
 
 
 def _loop(builder: Any, first: Any, last: Any, step: int, state: list[Any], body: Any) -> tuple[Any, list[Any]]:
