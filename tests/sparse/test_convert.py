@@ -9,9 +9,14 @@ import widthwise as ww
 from widthwise.errors import InputError, InputTypeError
 from widthwise.sparse import SparseConv2d, SparseLinear, densify, fold_batch_norms, plan, sparsify
 from widthwise.sparse.convert import AppliedReLU
-from widthwise.sparse.cost import CostModel, Rates, _calibrated, calibrated
+from widthwise.sparse.cost import _SIZE, _SMALL, CostModel, Pair, Rates, _calibrated, _dense_rates, calibrated
 
-FAST = CostModel((1, 128), Rates((1.0, 1.0), (2.0, 2.0), (0.0, 0.0)), Rates((3.0, 3.0), (5.0, 5.0), (0.0, 0.0)))
+
+def rates(weight, number=0.0, call=0.0):
+    return Rates(*[(part, part) for part in (weight, number, call)])
+
+
+FAST = CostModel((1, 128), Pair(rates(1.0), rates(2.0)), Pair(rates(3.0), rates(5.0)))
 
 
 @pytest.fixture(autouse=True)
@@ -215,15 +220,28 @@ def test_costs_are_measured_once_and_read_again(tmp_path, monkeypatch):
     file.write_text("{", encoding="utf-8")
     _calibrated.cache_clear()
     assert calibrated().batches == first.batches
-    assert min(first.forward.dense + first.step.dense) > 0
+    assert all(min(kind.weight) > 0 for part in (first.forward, first.step) for kind in (part.dense, part.sparse))
     _calibrated.cache_clear()
 
 
 def test_a_place_between_two_batches_costs_between_them():
-    model = CostModel((1, 4), Rates((1.0, 3.0), (2.0, 2.0), (0.0, 8.0)), FAST.step)
-    assert model.seconds(10, 5, 2, training=False) == (10 * 2 * 2.0, 4.0 + 5 * 2 * 2.0)
-    assert model.seconds(10, 5, 64, training=False)[0] == 10 * 64 * 3.0
-    assert model.break_even(100, 1, training=False) == 0.5
+    sparse = Rates((2.0, 2.0), (0.5, 0.5), (0.0, 8.0))
+    model = CostModel((1, 4), Pair(Rates((1.0, 3.0), (0.0, 0.0), (0.0, 0.0)), sparse), FAST.step)
+    assert model.seconds(10, 5, 2, 3, training=False) == (10 * 2 * 2.0, 4.0 + (5 * 2.0 + 3 * 0.5) * 2)
+    assert model.seconds(10, 5, 64, 3, training=False)[0] == 10 * 64 * 3.0
+    assert model.break_even(100, 1, 0, training=False) == 0.5
+    assert model.break_even(100, 1, 100, training=False) == 0.75
+
+
+def test_few_outputs_are_told_from_many_weights():
+    weight, number, call = 2e-11, 3e-10, 5e-6
+    sizes = [(_SIZE, _SIZE), (_SIZE, _SMALL), (_SMALL, _SMALL)]
+    times = [call + (weight * a * b + number * (a + b)) * 32 for a, b in sizes]
+    times[2] = call
+    found = _dense_rates(times, 32)
+    assert found == pytest.approx((weight, number, call))
+    assert min(_dense_rates([1e-3, 1e-3, 1e-6], 8)) >= 0
+    assert min(_dense_rates([1e-3, 1e-3, 2e-3], 8)) >= 0
 
 
 MODELS = {
@@ -290,9 +308,22 @@ def test_a_relu_is_applied_by_the_layer_whose_batch_norm_was_folded():
 
 
 def test_a_convolution_uses_its_weights_at_many_places(monkeypatch):
-    slow_start = CostModel((1, 128), *[Rates((1.0, 1.0), (2.0, 2.0), (1e4, 1e4))] * 2)
+    slow_start = CostModel((1, 128), *[Pair(rates(1.0), rates(2.0, 0.0, 1e4))] * 2)
     monkeypatch.setattr("widthwise.sparse.convert.calibrated", lambda: slow_start)
     conv, linear = nn.Conv2d(4, 4, 3), nn.Linear(12, 12)
     model = nn.Sequential(conv, linear)
     ww.prune(model, 0.9, method="random", scope="uniform")
     assert [decision.converts for decision in plan(model, batch=8)] == [True, False]
+    picture = torch.randn(8, 4, 3, 3)
+    alone = {"training": False, "example": picture}
+    small = nn.Sequential(conv, nn.Flatten())
+    assert not plan(small, **alone)[0].converts
+    assert plan(small, batch=1000, **alone)[0].dense == 1000 * conv.weight.numel()
+    assert plan(small, training=False, example=torch.randn(8, 4, 20, 20))[0].dense == 8 * 18**2 * conv.weight.numel()
+    with pytest.raises(InputError, match="example"):
+        plan(small, example=torch.randn(8, 5, 3, 3))
+    unused = nn.ModuleDict({"used": conv, "not": copy.deepcopy(conv)})
+    unused.forward = lambda x: unused["used"](x)
+    assert "does not reach" in plan(unused, **alone)[1].reason
+    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 3))
+    assert "computed" in plan(normed, example=torch.randn(2, 3))[0].reason

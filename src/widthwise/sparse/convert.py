@@ -17,12 +17,13 @@ from widthwise.sparse._handover import Handover, handovers
 from widthwise.sparse.batch_last import batch_last
 from widthwise.sparse.conv import SparseConv2d
 from widthwise.sparse.cost import CostModel, calibrated
+from widthwise.sparse.count import uses
 from widthwise.sparse.linear import SparseLinear
 
 __all__ = ["AppliedReLU", "Decision", "densify", "plan", "sparsify"]
 
 Policy = Literal["auto", "always"]
-_PLACES = 64  # at which a convolution is taken to use each weight: a picture of 8 x 8, as deep layers see it
+_PLACES = 64  # at which a convolution uses each weight, if no example tells: a picture of 8 x 8, as deep layers see it
 _log = logging.getLogger(__name__)
 
 
@@ -65,8 +66,9 @@ def plan(
     mask: Mask | None = None,
     *,
     policy: Policy = "auto",
-    batch: int = 128,
+    batch: int | None = None,
     training: bool | None = None,
+    example: Tensor | None = None,
 ) -> list[Decision]:
     """What :func:`sparsify` would do with each linear and convolutional layer, and why; changes nothing.
 
@@ -76,16 +78,16 @@ def plan(
         policy: ``"auto"`` or ``"always"``.
         batch: examples a batch.
         training: whether the backward pass counts.
+        example: a batch.
     """
     check_type("model", model, nn.Module)
     check_choice("policy", policy, ("auto", "always"))
-    check_integer("batch", batch, 1)
     inner = unwrapped(model)
-    places = _places(inner, mask)
+    places, times = _places(inner, mask), _uses(inner, batch, example)
     costs = calibrated() if policy == "auto" else None
     shared = _shared(inner)
     return [
-        _decide(name, module, places.get(f"{name}.weight" if name else "weight"), shared, costs, batch,
+        _decide(name, module, places.get(f"{name}.weight" if name else "weight"), shared, costs, times.get(module, 0),
                 inner.training if training is None else training)
         for name, module in inner.named_modules()
         if any(isinstance(module, kind) for kind in _KINDS)
@@ -97,8 +99,9 @@ def sparsify(
     mask: Mask | None = None,
     *,
     policy: Policy = "auto",
-    batch: int = 128,
+    batch: int | None = None,
     training: bool | None = None,
+    example: Tensor | None = None,
 ) -> nn.Module:
     """Replace layers of ``model``, in place, by ones in which only the weights that live exist.
 
@@ -111,22 +114,25 @@ def sparsify(
         mask: which weights live; by default the mask in force, and otherwise those that are not zero.
         policy: ``"auto"`` replaces a layer where this machine's cost model says that it gains; ``"always"`` wherever
             there is a zero.
-        batch: examples a batch, for the cost model.
+        batch: examples a batch, for the cost model; by default as many as ``example`` has, or 128.
         training: whether the backward pass counts, by default whether the model is in training mode.
+        example: a batch, for the cost model: tells how often each layer uses its weights, which for convolutions
+            depends on the size of the pictures; without it pictures of 8 x 8 are assumed.
 
     Returns:
         The same model; a new layer where ``model`` itself is a layer that is replaced. What becomes of each layer, and
         why, :func:`plan` tells before, and the logger ``widthwise`` at level INFO.
 
     Raises:
-        InputError: if the mask fits no weight of the model, or an argument is out of range.
+        InputError: if the mask fits no weight of the model, the model does not take the example, or an argument is out
+            of range.
 
     >>> mlp = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> _ = mlp[0].weight.data.fill_(0.0), mlp[0].weight.data[0].fill_(1.0)
     >>> print(sparsify(mlp, policy="always")[0])
     SparseLinear(in_features=4, out_features=3, nnz=4, connectivity=0.3333)
     """
-    decisions = plan(model, mask, policy=policy, batch=batch, training=training)
+    decisions = plan(model, mask, policy=policy, batch=batch, training=training, example=example)
     for decision in decisions:
         _log.info("%s", decision)
     inner = unwrapped(model)
@@ -214,8 +220,18 @@ def _shared(model: nn.Module) -> set[int]:
     return {key for key, count in counts.items() if count > 1}
 
 
+def _uses(model: nn.Module, batch: int | None, example: Tensor | None) -> dict[nn.Module, int]:
+    """How often a batch uses each weight of every layer; a layer that the example doesn't reach is not in it."""
+    size = 128 if example is None else len(check_type("example", example, Tensor))
+    wanted = size if batch is None else check_integer("batch", batch, 1)
+    if example is not None:
+        return {layer: max(1, round(times * wanted / max(1, size))) for layer, times in uses(model, example).items()}
+    layers = (module for module in model.modules() if any(isinstance(module, kind) for kind in _KINDS))
+    return {layer: wanted * (_PLACES if isinstance(layer, nn.Conv2d) else 1) for layer in layers}
+
+
 def _decide(
-    name: str, layer: nn.Module, mask: Tensor | None, shared: Collection[int], costs: CostModel | None, batch: int,
+    name: str, layer: nn.Module, mask: Tensor | None, shared: Collection[int], costs: CostModel | None, uses: int,
     training: bool,
 ) -> Decision:  # fmt: skip
     weight: Tensor = layer._parameters.get("weight")  # type: ignore[assignment]
@@ -227,11 +243,20 @@ def _decide(
         return Decision(name, kept, kept, 0.0, 0.0, "stays dense: no weight is zero")
     if costs is None:
         return Decision(name, weight.numel(), kept, 0.0, 0.0, "")
-    uses = batch * (_PLACES if weight.dim() > 2 else 1)
-    dense, sparse = costs.seconds(weight.numel(), kept, uses, training=training)
-    limit = costs.break_even(weight.numel(), uses, training=training)
+    if not uses:
+        return Decision(name, weight.numel(), kept, 0.0, 0.0, "stays dense: the example does not reach it")
+    numbers = _numbers(layer)
+    dense, sparse = costs.seconds(weight.numel(), kept, uses, numbers, training=training)
+    limit = costs.break_even(weight.numel(), uses, numbers, training=training)
     slower = f"stays dense: faster here below {limit:.0%} sparsity" if dense <= sparse else ""
     return Decision(name, weight.numel(), kept, dense, sparse, slower)
+
+
+def _numbers(layer: Any) -> int:
+    """Features that go in and come out at each place."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.in_channels * layer.stride[0] * layer.stride[1] + layer.out_channels
+    return int(layer.in_features + layer.out_features)
 
 
 def _obstacle(layer: nn.Module, weight: Tensor | None, shared: Collection[int]) -> str:

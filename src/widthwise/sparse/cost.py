@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -20,10 +20,12 @@ from widthwise._atomic import write_text
 from widthwise.environment import machine
 from widthwise.sparse.linear import SparseLinear
 
-__all__ = ["CostModel", "Rates", "calibrated", "measure"]
+__all__ = ["CostModel", "Pair", "Rates", "calibrated", "measure"]
 
 _BATCHES = (1, 8, 32, 128)
-_SIZE, _FEW, _MANY, _ROUNDS = 768, 0.002, 0.3, 12
+_SIZE, _SMALL, _FEW, _MANY, _ROUNDS = 768, 16, 0.002, 0.3, 12
+
+_Row = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,27 @@ class Rates:
     """Seconds at each of a few batch sizes.
 
     Attributes:
-        dense: of a dense layer, per weight and example.
-        sparse: of a sparse layer, per weight that exists and example.
-        fixed: of a sparse layer, per call, however little there is to do.
+        weight: per weight that is multiplied, and example.
+        number: per feature that goes in or comes out, and example: few outputs make a layer slow for its weights.
+        call: per call, however little there is to do.
     """
 
-    dense: tuple[float, ...]
-    sparse: tuple[float, ...]
-    fixed: tuple[float, ...]
+    weight: tuple[float, ...]
+    number: tuple[float, ...]
+    call: tuple[float, ...]
+
+    def seconds(self, place: float, weights: int, numbers: int, batch: int) -> float:
+        """Of one call, at a fractional index of the batch sizes."""
+        weight, number, call = (_between(rate, place) for rate in (self.weight, self.number, self.call))
+        return call + (weight * weights + number * numbers) * batch
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Rates of dense layers and of sparse ones."""
+
+    dense: Rates
+    sparse: Rates
 
 
 @dataclass(frozen=True)
@@ -52,20 +67,27 @@ class CostModel:
     """
 
     batches: tuple[int, ...]
-    forward: Rates
-    step: Rates
+    forward: Pair
+    step: Pair
 
-    def seconds(self, weights: int, kept: int, batch: int, *, training: bool) -> tuple[float, float]:
-        """Estimated seconds for one batch: of a dense layer of ``weights``, and a sparse one with ``kept`` of them."""
+    def seconds(self, weights: int, kept: int, batch: int, numbers: int, *, training: bool) -> tuple[float, float]:
+        """Estimated seconds of a dense layer, and of a sparse one.
+
+        Args:
+            weights: of the dense layer.
+            kept: how many of them live.
+            batch: how often each is used.
+            numbers: features that go in and come out.
+            training: whether the backward pass counts.
+        """
         rates, place = self.step if training else self.forward, self._place(batch)
-        dense, sparse, fixed = (_between(rate, place) for rate in (rates.dense, rates.sparse, rates.fixed))
-        return dense * weights * batch, fixed + sparse * kept * batch
+        return rates.dense.seconds(place, weights, numbers, batch), rates.sparse.seconds(place, kept, numbers, batch)
 
-    def break_even(self, weights: int, batch: int, *, training: bool) -> float:
+    def break_even(self, weights: int, batch: int, numbers: int, *, training: bool) -> float:
         """The sparsity from which on a sparse layer is the faster one; 1 if it never is."""
-        dense, fixed = self.seconds(weights, 0, batch, training=training)
-        _, full = self.seconds(weights, weights, batch, training=training)
-        return min(1.0, max(0.0, 1 - (dense - fixed) / (full - fixed)))
+        dense, none = self.seconds(weights, 0, batch, numbers, training=training)
+        _, full = self.seconds(weights, weights, batch, numbers, training=training)
+        return min(1.0, max(0.0, 1 - (dense - none) / (full - none)))
 
     def _place(self, batch: int) -> float:
         """Where ``batch`` stands among those timed, as a fractional index; beyond the ends rates stay as they are."""
@@ -97,24 +119,30 @@ def _calibrated(threads: int) -> CostModel:
 
 
 def measure() -> CostModel:
-    """Time dense layers, and sparse ones at two connectivities, of one size at a few batch sizes."""
+    """Time layers of a few sizes and connectivities at a few batch sizes."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(_SIZE, _SIZE, generator=generator)
     places = torch.rand(_SIZE, _SIZE, generator=generator)
-    dense = nn.Linear(_SIZE, _SIZE)
     few, many = (SparseLinear(weight, torch.zeros(_SIZE), mask=places < part) for part in (_FEW, _MANY))
-    rows = [_times((dense, few, many), batch) for batch in _BATCHES]
-    forward, step = (
-        [_rates(row[i], few.nnz, many.nnz, size) for row, size in zip(rows, _BATCHES, strict=True)] for i in (0, 1)
-    )
-    return CostModel(_BATCHES, Rates(*zip(*forward, strict=True)), Rates(*zip(*step, strict=True)))
+    small = SparseLinear(weight[:_SMALL, :_SMALL], torch.zeros(_SMALL), mask=places[:_SMALL, :_SMALL] < 0.5)
+    dense = [nn.Linear(*sizes) for sizes in ((_SIZE, _SIZE), (_SIZE, _SMALL), (_SMALL, _SMALL))]
+    passes: tuple[list[_Row], list[_Row]] = ([], [])
+    for batch in _BATCHES:
+        for rows, seconds in zip(passes, _times([*dense, few, many, small], batch), strict=True):
+            rows.append((_dense_rates(seconds[:3], batch), _sparse_rates(seconds[3:], few.nnz, many.nnz, batch)))
+    return CostModel(_BATCHES, *map(_pair, passes))
 
 
-def _times(layers: Sequence[nn.Module], batch: int) -> tuple[list[float], list[float]]:
+def _pair(rows: list[_Row]) -> Pair:
+    """The rates of all batch sizes, a row each."""
+    return Pair(*(Rates(*zip(*kind, strict=True)) for kind in zip(*rows, strict=True)))
+
+
+def _times(layers: Sequence[nn.Linear | SparseLinear], batch: int) -> tuple[list[float], list[float]]:
     """Least seconds of each layer, forward and for a step, taken in turn."""
-    x = torch.randn(batch, _SIZE).requires_grad_()
     runs: list[Callable[[], object]] = []
     for layer in layers:
+        x = torch.randn(batch, layer.in_features).requires_grad_()
         runs += [partial(_forward, layer, x), partial(_step, layer, x)]
     best = [math.inf] * len(runs)
     for _ in range(_ROUNDS + 1):  # the first compiles, and never is the fastest
@@ -134,11 +162,21 @@ def _step(layer: nn.Module, x: Tensor) -> None:
     layer(x).sum().backward()
 
 
-def _rates(seconds: Sequence[float], few: int, many: int, batch: int) -> tuple[float, float, float]:
-    """The dense rate, and the straight line through the two sparse times."""
-    dense, little, much = seconds
-    each = max((much - little) / ((many - few) * batch), 1e-15)
-    return dense / (_SIZE * _SIZE * batch), each, max(little - each * few * batch, 0.0)
+def _dense_rates(seconds: Sequence[float], batch: int) -> tuple[float, float, float]:
+    """What is common to the times of three dense layers: large, with few outputs, and small."""
+    large, thin, small = seconds
+    (weights, numbers), (fewer, half) = (_SIZE * _SIZE, 2 * _SIZE), (_SIZE * _SMALL, _SIZE + _SMALL)
+    most, little = max(large - small, 1e-15), max(thin - small, 0.0)
+    each = (most * half - little * numbers) / (weights * half - fewer * numbers)
+    each = max(each, most / (2 * weights))  # what is left for numbers is no more than that
+    return each / batch, max(0.0, (most - each * weights) / numbers) / batch, small
+
+
+def _sparse_rates(seconds: Sequence[float], few: int, many: int, batch: int) -> tuple[float, float, float]:
+    """What is common to the times of three sparse layers: with few weights and with many, and small."""
+    little, much, small = seconds
+    each = max((much - little) / (many - few), 1e-15)
+    return each / batch, max(0.0, (little - each * few - small) / (2 * _SIZE)) / batch, small
 
 
 def _between(rates: Sequence[float], place: float) -> float:
@@ -157,7 +195,9 @@ def _file() -> Path:
 
 def _read(path: Path) -> CostModel:
     held = json.loads(path.read_text(encoding="utf-8"))
-    forward, step = (
-        Rates(**{name: tuple(map(float, rates)) for name, rates in held[part].items()}) for part in ("forward", "step")
-    )
+    forward, step = (Pair(*(_rates(held[part][kind]) for kind in ("dense", "sparse"))) for part in ("forward", "step"))
     return CostModel(tuple(map(int, held["batches"])), forward, step)
+
+
+def _rates(held: Mapping[str, Sequence[float]]) -> Rates:
+    return Rates(**{name: tuple(map(float, rates)) for name, rates in held.items()})

@@ -16,7 +16,7 @@ from widthwise.errors import InputError, check_integer, check_type
 from widthwise.masks import unwrapped
 from widthwise.sparse.linear import SparseWeight
 
-__all__ = ["Count", "Counts", "count"]
+__all__ = ["Count", "Counts", "count", "uses"]
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,22 @@ def _known(tensor: Tensor, seen: set[int]) -> bool:
     return known
 
 
+def uses(model: nn.Module, example: Tensor) -> dict[nn.Module, int]:
+    """How often a batch uses each weight of every linear and convolutional layer that it reaches.
+
+    Raises:
+        InputError: if the model does not take the example.
+    """
+    return {layer: times for layer, (times, _) in _uses(model, example).items()}
+
+
 def _uses(model: nn.Module, example: Tensor) -> dict[nn.Module, tuple[int, int]]:
     """How often a batch uses each weight of every layer that it reaches, forward and backward."""
     uses: dict[nn.Module, tuple[int, int]] = {}
 
     def note(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         times = _times(layer, inputs[0], output)
-        trained = layer.get_parameter("values" if isinstance(layer, SparseWeight) else "weight").requires_grad
+        trained = bool(getattr(layer, "values" if isinstance(layer, SparseWeight) else "weight").requires_grad)
         forward, backward = uses.get(layer, (0, 0))
         uses[layer] = forward + times, backward + times * (trained + bool(inputs[0].requires_grad))
 
@@ -184,7 +193,7 @@ def _times(layer: nn.Module, x: Tensor, y: Tensor) -> int:
     """How often each weight is used from ``x`` to ``y``; padding counts as input."""
     if isinstance(layer, _ConvTransposeNd):
         return x.numel() // layer.in_channels
-    rows = layer.shape[0] if isinstance(layer, SparseWeight) else layer.get_parameter("weight").shape[0]
+    rows = layer.shape[0] if isinstance(layer, SparseWeight) else len(layer.weight)  # type: ignore[arg-type]
     return y.numel() // max(1, rows)  # examples times places in a picture
 
 

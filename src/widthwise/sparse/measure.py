@@ -183,7 +183,7 @@ def _pair(model: nn.Module, sparsity: float, seed: int, x: Tensor, policy: Any) 
     """``model`` masked, in training mode where the batch allows it, and a copy made sparse."""
     mask = random_mask(model, sparsity, seed).apply(model)
     model.train(len(x) > 1)
-    return model, sparsify(copy.deepcopy(model), mask, policy=policy, batch=len(x))
+    return model, sparsify(copy.deepcopy(model), mask, policy=policy, example=x)
 
 
 def _compared(
