@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+RUNS ?= 1000000
 
-.PHONY: demo test test-slow lint types check bench docs clean
+.PHONY: demo test test-slow lint types check bench fuzz docs clean
 
 demo: $(VENV)/.ready  ## set up and run the main job on handwritten digits
 	$(BIN)/widthwise compare --out $(OUT)
@@ -26,6 +27,10 @@ check: test lint types  ## all that must pass before a change lands
 
 bench: $(VENV)/.dev  ## every benchmark; they print ratios with their spread
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+fuzz: $(VENV)/.dev  ## RUNS inputs to every loader, led by what code they reach; findings in build/fuzz
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz_run.py --runs $(RUNS)
 
 docs: $(VENV)/.dev  ## the documentation as a site that works offline, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

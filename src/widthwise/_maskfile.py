@@ -21,6 +21,7 @@ __all__ = ["pack", "read_masks", "unpack", "write_masks"]
 
 _KIND, _VERSION = "widthwise.mask", 1
 _LARGE = 2**24  # bytes
+_MOST_DIMS = 64  # as many as PyTorch and NumPy work with
 
 Path = str | os.PathLike[str]
 
@@ -46,7 +47,10 @@ def read_masks(path: Path) -> Mapping[str, Tensor]:
         raise _damaged(path, "its shapes are not a table of whole numbers")
     if set(shapes) != set(packed):
         raise _damaged(path, "names and shapes disagree")
-    return {name: unpack(path, name, packed[name].numpy(), shape) for name, shape in shapes.items()}
+    masks = {name: unpack(path, name, packed[name], shape) for name, shape in shapes.items()}
+    if not any(mask.numel() for mask in masks.values()):
+        raise _damaged(path, "it masks no weight")
+    return masks
 
 
 def _unread(path: Path) -> Unread:
@@ -62,7 +66,13 @@ def _unread(path: Path) -> Unread:
 
 
 def _is_shape(shape: Any) -> bool:
-    return isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    if not isinstance(shape, list) or len(shape) > _MOST_DIMS:
+        return False
+    return all(type(size) is int and size >= 0 for size in shape) and math.prod(map(_at_least_1, shape)) < 2**63
+
+
+def _at_least_1(size: int) -> int:
+    return max(size, 1)
 
 
 def pack(mask: Tensor) -> npt.NDArray[np.uint8]:
@@ -70,16 +80,16 @@ def pack(mask: Tensor) -> npt.NDArray[np.uint8]:
     return np.packbits(mask.cpu().numpy().ravel(), bitorder="little")
 
 
-def unpack(path: Path, name: str, packed: npt.NDArray[np.uint8], shape: list[int]) -> Tensor:
+def unpack(path: Path, name: str, packed: Tensor, shape: list[int]) -> Tensor:
     """What :func:`pack` packed; ``path`` and ``name`` say where it came from if it is damaged.
 
     Raises:
         DataError: if the bits are not those of the shape.
     """
     count = math.prod(shape)
-    if packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+    if packed.dtype != torch.uint8 or tuple(packed.shape) != (-(-count // 8),):
         raise _damaged(path, f"{name!r} does not hold the {count} bits of its shape {tuple(shape)}")
-    bits = np.unpackbits(packed, bitorder="little")
+    bits = np.unpackbits(packed.numpy(), bitorder="little")
     if bits[count:].any():
         raise _damaged(path, f"{name!r} has stray bits after its last weight")
     return torch.from_numpy(bits[:count].view(np.bool_)).reshape(shape)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -14,7 +15,7 @@ from torch import Tensor
 from widthwise._atomic import atomic_path
 from widthwise.errors import DataError
 
-__all__ = ["read_sizes", "read_tensors", "write_tensors"]
+__all__ = ["read_sizes", "read_state", "read_tensors", "write_tensors"]
 
 Path = str | os.PathLike[str]
 
@@ -58,12 +59,9 @@ def read_tensors(
         DataError: if the file is missing, damaged, of another kind or version, or a field is missing or of another
             type.
     """
-    try:
-        with safe_open(path, "pt", device="cpu") as file:
-            header = _header(path, kind, version, file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{os.fspath(path)}: {_trouble(path, kind)} ({error})") from error
+    with _opened(path, kind) as file:
+        header = _header(path, kind, version, file.metadata() or {})
+        tensors = _tensors(file)
     for name, types in fields.items():
         if name not in header or not isinstance(header[name], types):
             raise _unusable(path, kind, f"its header gives {name} as {header.get(name)!r}")
@@ -93,17 +91,42 @@ def read_sizes(
     Raises:
         DataError: as :func:`read_tensors`.
     """
-    try:
-        with safe_open(path, "pt", device="cpu") as file:
-            header = _header(path, kind, version, file.metadata() or {})
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-            sizes = {name: (part.get_dtype(), list(part.get_shape())) for name, part in slices.items()}
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{os.fspath(path)}: {_trouble(path, kind)} ({error})") from error
+    with _opened(path, kind) as file:
+        header = _header(path, kind, version, file.metadata() or {})
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        sizes = {name: (part.get_dtype(), list(part.get_shape())) for name, part in slices.items()}
     for name, types in fields.items():
         if not isinstance(header.get(name), types):
             raise _unusable(path, kind, f"its header gives {name} as {header.get(name)!r}")
     return header, sizes
+
+
+def read_state(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of any safetensors file, the tensors on the CPU.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    with _opened(path, "weights") as file:
+        return dict(file.metadata() or {}), _tensors(file)
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Any]:
+    place = os.fspath(path)
+    try:
+        with safe_open(place, "pt", device="cpu") as file:
+            yield file
+    except DataError:
+        raise
+    # A size beyond 63 bits, for one, is a TypeError.
+    except (SafetensorError, OSError, TypeError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise DataError(f"{place}: {_trouble(path, kind)} ({said:.200})") from error
+
+
+def _tensors(file: Any) -> dict[str, Tensor]:
+    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
 
 
 def _header(path: Path, kind: str, version: int, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -7,11 +7,14 @@ Of a sparse layer the file holds the values that exist, and about a byte each fo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from widthwise._maskfile import pack, unpack
 from widthwise._tensorfile import read_tensors, write_tensors
@@ -27,6 +30,7 @@ _KIND, _VERSION = "widthwise.model", 1
 _FIELDS: dict[str, type | tuple[type, ...]] = {"model": (list, type(None)), "aliases": dict, "about": dict}
 _MASK, _SPARSE = "mask:", "sparse"
 _SMALL = 4096
+_SPARE = 4  # parameters a builder may make for each that is left in the end
 
 Path = str | os.PathLike[str]
 
@@ -77,7 +81,7 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
     header, tensors = read_tensors(path, _KIND, _VERSION, _FIELDS)
     masks = {name.removeprefix(_MASK): t for name, t in tensors.items() if name.startswith(_MASK)}
     state = {name: t for name, t in tensors.items() if not name.startswith(_MASK)}
-    state |= {alias: state[name] for alias, name in header["aliases"].items() if name in state}
+    state |= {alias: state[name] for alias, name in _aliases(path, header) if name in state}
     matrices = files.checked_shapes(path, header.get(_SPARSE, {}), state)
     state = files.expand(path, state, matrices)
     if model is None:
@@ -85,10 +89,13 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
     _check_fits(path, state, matrices, check_type("model", model, nn.Module))
     Mask.remove(model)
     model = files.sparsified(model, state, matrices)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:  # of numbers that cannot be copied, since names and shapes are right
+        raise _unusable(path, "its weights are of a kind of numbers that the model cannot hold") from error
     if masks:
         shapes = {name: list(state[name].shape) for name in masks if name in state}
-        Mask({name: unpack(path, name, masks[name].numpy(), shape) for name, shape in shapes.items()}).apply(model)
+        Mask({name: unpack(path, name, masks[name], shape) for name, shape in shapes.items()}).apply(model)
     return model.eval()
 
 
@@ -129,11 +136,41 @@ def _rebuilt(path: Path, recipe: Any, state: Mapping[str, Tensor], matrices: Map
     try:
         name, arguments = recipe
         _check_modest(arguments, sum(t.numel() for t in state.values()) + sum(map(sum, matrices.values())))
-        with torch.device("meta"):
+        with torch.device("meta"), _at_most(_SPARE * len(state) + _SMALL // 16):
             _check_fits(path, state, matrices, build(Recipe(name, arguments)))
         return build(Recipe(name, arguments))
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise DataError(f"{os.fspath(path)}: cannot rebuild the model {recipe!r:.200} ({error})") from error
+    except Exception as error:  # a builder may raise anything at arguments it was never meant for
+        raise DataError(f"{os.fspath(path)}: cannot rebuild the model {recipe!r:.200} ({error!s:.400})") from error
+
+
+@contextmanager
+def _at_most(parameters: int) -> Iterator[None]:
+    """Stop a builder of this thread that makes more parameters, however small: a hostile depth takes memory too."""
+    made, here = 0, threading.get_ident()
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal made
+        made += threading.get_ident() == here
+        if made > parameters:
+            raise InputError(f"model: has more than {parameters} parameters, the file far fewer")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _aliases(path: Path, header: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Names of tied tensors and what they stand for."""
+    if not all(isinstance(name, str) for name in header["aliases"].values()):
+        raise _unusable(path, "its aliases are not names")
+    found: Mapping[str, str] = header["aliases"]
+    return found.items()
+
+
+def _unusable(path: Path, reason: str) -> DataError:
+    return DataError(f"{os.fspath(path)}: not a usable model file, {reason}; save it again")
 
 
 def _check_modest(arguments: Mapping[str, Any], numbers: int) -> None:

@@ -7,13 +7,14 @@ here too which runs are being worked on and which have failed (:mod:`widthwise.s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,7 +60,8 @@ class Store:
             folder that cannot be written it can be read.
 
     Raises:
-        DataError: if the file is not a store, or of a later version; it is left as it is.
+        DataError: if the file is not a store, or of a later version; it is left as it is. Later, if what a run's row
+            holds is not what was stored.
         OSError: if it cannot be made.
     """
 
@@ -112,29 +114,33 @@ class Store:
         """The result of a config, or ``None`` if it has not been run."""
         with self._translating():
             row = self._db.execute("SELECT result FROM runs WHERE hash = ?", (run_hash(config),)).fetchone()
-        return None if row is None else dict(json.loads(row[0]))
+        return None if row is None else self._parsed(row[0])
 
     def all(self, kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Every ``(config, result)`` of a kind, in the order they were stored."""
         with self._translating():
             rows = self._db.execute("SELECT config, result FROM runs WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()
-        return [(json.loads(config), json.loads(result)) for config, result in rows]
+        return [(self._parsed(config), self._parsed(result)) for config, result in rows]
 
     def kinds(self) -> list[str]:
         """The kinds of runs there are, by name."""
         with self._translating():
-            return [kind for (kind,) in self._db.execute("SELECT DISTINCT kind FROM runs ORDER BY kind")]
+            found = [kind for (kind,) in self._db.execute("SELECT DISTINCT kind FROM runs ORDER BY kind")]
+        if not all(isinstance(kind, str) for kind in found):
+            raise self._damaged("a kind of runs", found)
+        return found
 
     def results(self, kind: str) -> dict[str, dict[str, Any]]:
         """The result of every run of a kind, by its hash."""
         with self._translating():
             rows = self._db.execute("SELECT hash, result FROM runs WHERE kind = ?", (kind,)).fetchall()
-        return {name: json.loads(result) for name, result in rows}
+        return {name: self._parsed(result) for name, result in rows}
 
     def seconds(self, kind: str) -> dict[str, float | None]:
         """How long every run of a kind took, by its hash; ``None`` where that is not known."""
         with self._translating():
-            return dict(self._db.execute("SELECT hash, seconds FROM runs WHERE kind = ?", (kind,)).fetchall())
+            rows = self._db.execute("SELECT hash, seconds FROM runs WHERE kind = ?", (kind,)).fetchall()
+        return {name: seconds if isinstance(seconds, float | int) else None for name, seconds in rows}
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> Store:
@@ -194,6 +200,21 @@ class Store:
     def _foreign(self, reason: object) -> DataError:
         return DataError(f"{self.path}: not a store of results ({reason}); move it away or choose another --out")
 
+    def _damaged(self, what: str, got: object) -> DataError:
+        return DataError(
+            f"{self.path}: {what} is {got!r:.80}, not what was stored; move it away or choose another --out"
+        )
+
+    def _parsed(self, text: object) -> dict[str, Any]:
+        """A config or a result; the file may have been written by anybody."""
+        try:
+            found = json.loads(text) if isinstance(text, str) else None
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise self._damaged("a run's config or result", text)
+        return found
+
     def _bring_up(self, db: sqlite3.Connection) -> None:
         """Check the version and make the tables; in one transaction, so that two processes may start at once."""
         db.execute("BEGIN")  # since the version is read in two steps
@@ -210,12 +231,14 @@ class Store:
         db.execute("COMMIT")
 
     def _version(self, db: sqlite3.Connection) -> int:
-        """The store's version, 0 of a new one."""
+        """The store's version, 0 of a new one; with other tables than ours, views or triggers it is refused."""
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if version > VERSION or (version == 0 and tables):
+        if not 0 <= version <= VERSION or (version == 0 and tables):
             reason = f"is a store of version {version}" if version else "is a database of another program"
             raise DataError(f"{self.path}: {reason}; this widthwise writes version {VERSION}. Choose another --out.")
+        if version and _tables(db) != _expected(version):
+            raise self._foreign(f"its tables are not those of version {version}")
         return version
 
     @contextmanager
@@ -224,12 +247,27 @@ class Store:
             yield
         except sqlite3.OperationalError as error:
             raise OSError(f"{self.path}: {error}; what was stored before is kept") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise self._foreign(error) from error
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _tables(db: sqlite3.Connection) -> frozenset[tuple[object, ...]]:
+    """All that a database holds, but for SQLite's own statistics."""
+    rows = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'")
+    return frozenset(rows.fetchall())
+
+
+@functools.cache
+def _expected(version: int) -> frozenset[tuple[object, ...]]:
+    """What a store of a version holds."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        for statement in (statement for step in _STEPS[:version] for statement in step):
+            db.execute(statement)
+        return _tables(db)
 
 
 def _canonical(config: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from widthwise.comparison.foretell import kernel_distances
 from widthwise.comparison.nets import make
 from widthwise.comparison.plan import Plan, Run
 from widthwise.data import Splits
-from widthwise.errors import DataError
 from widthwise.store import Store, run_hash
 from widthwise.training import Family, Progress, evaluate, objective_for, train
 from widthwise.training.divergence import reported_elsewhere
@@ -142,13 +141,24 @@ def _restore(path: Path, family: Family) -> Progress:
         return Progress()
     try:
         about, tensors = read_tensors(path, *_CHECKPOINT, {"epoch": int, "curve": list})
-    except DataError:  # a disk's fault, since files are written whole: start over
+        curve = [(int(epoch), list(map(float, values))) for epoch, values in about["curve"]]
+    except (ValueError, TypeError, OverflowError):  # a disk's fault, since files are written whole: start over
         return Progress()
-    family.load_state({n.removeprefix("state/"): t for n, t in tensors.items() if n.startswith("state/")})
+    state = {n.removeprefix("state/"): t for n, t in tensors.items() if n.startswith("state/")}
+    momentum = {n.removeprefix("momentum/"): t for n, t in tensors.items() if n.startswith("momentum/")}
+    if not (_alike(state, family.state()) and _alike(momentum, {n: family.params.get(n) for n in momentum})):
+        return Progress()
+    family.load_state(state)
     device = next(iter(family.params.values())).device
-    momentum = {n.removeprefix("momentum/"): t.to(device) for n, t in tensors.items() if n.startswith("momentum/")}
-    curve = [(int(epoch), list(values)) for epoch, values in about["curve"]]
-    return Progress(about["epoch"], momentum, curve)
+    return Progress(about["epoch"], {name: tensor.to(device) for name, tensor in momentum.items()}, curve)
+
+
+def _alike(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor | None]) -> bool:
+    """Whether the same names stand for tensors of the same shapes and types."""
+    return found.keys() == wanted.keys() and all(
+        mine is not None and (tensor.shape, tensor.dtype) == (mine.shape, mine.dtype)
+        for tensor, mine in zip(found.values(), map(wanted.get, found), strict=True)
+    )
 
 
 def _keep_best_nets(

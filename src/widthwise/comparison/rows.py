@@ -4,19 +4,54 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from widthwise.comparison.foretell import formula_distance
 from widthwise.comparison.plan import Plan, Run
 from widthwise.comparison.result import Row
 from widthwise.comparison.ways import is_drawn
+from widthwise.errors import DataError
 from widthwise.widening import weights_at
 
-__all__ = ["rows_of"]
+__all__ = ["check_result", "rows_of"]
 
 Result = dict[str, Any]
+
+
+def check_result(path: Path, result: Result | None) -> Result:
+    """Return a run's stored result if it is one.
+
+    Raises:
+        DataError: if the store at ``path`` was written by somebody else.
+    """
+    fits = result is not None and (
+        all(_is_value(result.get(name, "")) for name in ("test", "validation", "measured"))
+        and _is_list(result.get("layers"), _is_number)
+        and _is_list(result.get("notes"), lambda note: isinstance(note, str))
+        and _is_list(result.get("curve"), _is_point)
+    )
+    if result is None or not fits:
+        raise DataError(f"{path}: got {result!r:.80} as a network's result; remove the store to train again")
+    return result
+
+
+def _is_list(found: object, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(found, list) and all(map(fits, found))
+
+
+def _is_number(found: object) -> bool:
+    return isinstance(found, float | int)
+
+
+def _is_value(found: object) -> bool:
+    return found is None or _is_number(found)
+
+
+def _is_point(found: object) -> bool:
+    return isinstance(found, list) and len(found) == 2 and type(found[0]) is int and _is_value(found[1])
 
 
 def rows_of(plan: Plan, results: Sequence[tuple[Run, Result]], features: int) -> tuple[Row, ...]:

@@ -22,7 +22,7 @@ from widthwise.comparison.findings import findings
 from widthwise.comparison.group import Workplace
 from widthwise.comparison.plan import Architecture, Plan, base_width_for
 from widthwise.comparison.result import Comparison
-from widthwise.comparison.rows import rows_of
+from widthwise.comparison.rows import check_result, rows_of
 from widthwise.comparison.tracking import tell
 from widthwise.comparison.ways import last_layer
 from widthwise.comparison.winner import load_winner
@@ -210,7 +210,7 @@ def _concluded(
     plan: Plan, splits: Splits, place: Workplace, seconds: float, settings: Mapping[str, object]
 ) -> Comparison:
     with Store(place.store) as store:
-        results = [(run, store.get(run) or {}) for run in plan.runs(splits.fingerprint())]
+        results = [(run, check_result(place.store, store.get(run))) for run in plan.runs(splits.fingerprint())]
     found = Comparison(
         data=splits.name,
         task=splits.task,

@@ -43,7 +43,10 @@ def load_winner(
     mine.sort(key=lambda pair: pair[0], reverse=True)
     run, state = _kept([run for _, run in mine], place)
     model = make(run, plan, splits.train).model
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise _lost(place) from error
     recipe = recipe_of(model)
     standardizing = None if recipe is None else _standardizing(recipe)
     return model.eval() if standardizing is None else _taking_raw_inputs(model, standardizing, splits).eval()
@@ -62,7 +65,11 @@ def _kept(runs: Sequence[Run], place: Workplace) -> tuple[Run, dict[str, Tensor]
     for run in runs:
         with suppress(DataError):
             return run, read_tensors(place.net(run), *NET, {})[1]
-    raise DataError(
+    raise _lost(place)
+
+
+def _lost(place: Workplace) -> DataError:
+    return DataError(
         f"{place.folder / 'nets'}: the best network's weights are missing or damaged although its result is stored; "
         f"remove {place.store} to train again, or choose another output folder"
     )

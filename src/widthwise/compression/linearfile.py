@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from widthwise._atomic import atomic_path
+from widthwise._tensorfile import read_state
 from widthwise.compression._check import check_tensor
 from widthwise.errors import DataError, InputError, check_choice, check_finite
 
@@ -46,14 +47,12 @@ class LinearFile:
             DataError: if it is missing or damaged.
             InputError: if it holds a mask.
         """
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = dict(file.metadata() or {})
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-            if _KIND in metadata:
+        metadata, tensors = read_state(path)
+        if _KIND in metadata:
+            try:
                 metadata[_KIND] = json.dumps({**json.loads(metadata[_KIND]), "model": None})
-        except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
-            raise DataError(f"{os.fspath(path)}: cannot be read as a safetensors file ({error})") from error
+            except (ValueError, TypeError, RecursionError) as error:
+                raise DataError(f"{os.fspath(path)}: its {_KIND!r} metadata are damaged ({error})") from error
         if any(name.startswith(_MASK) for name in tensors):
             raise InputError(f"{os.fspath(path)}: got weights with a mask, allowed are dense ones")
         return cls(tensors, metadata)
@@ -64,7 +63,7 @@ class LinearFile:
         found = [
             name.removesuffix(_WEIGHT) for name, t in self.tensors.items() if name.endswith(_WEIGHT) and t.dim() == 2
         ]
-        return sorted(found, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
+        return sorted(found, key=_natural)
 
     def named(self, name: str, argument: str) -> str:
         """Return the name of a layer, given with or without ``.weight``.
@@ -133,3 +132,9 @@ class LinearFile:
             raise InputError(f"{name}: got dtype {tensor.dtype}, allowed are {', '.join(map(str, _FLOATS))}")
         check_tensor(name, tensor, *shape)
         return tensor
+
+
+def _natural(name: str) -> list[str | tuple[int, str]]:
+    """What to sort a name by, so that its numbers stand in their order, however long."""
+    texts = re.split(r"([0-9]+)", name)
+    return [(len(p.lstrip("0")), p.lstrip("0")) if i % 2 else p for i, p in enumerate(texts)]

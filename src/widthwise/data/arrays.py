@@ -71,6 +71,8 @@ def _array(name: str, role: str, values: Any) -> Array:
         array = np.asarray(values, dtype=object if isinstance(values, list) and _is_text(values) else None)
     except (TypeError, ValueError, RuntimeError):
         array = np.empty(0, dtype=object)  # ragged lists and tensors without memory: refused below
+    if array.dtype.kind == "U" and not _is_unicode(array):
+        raise DataError(f"{name}: {role} holds text with characters that do not exist; save it again")
     text = array.dtype.kind in "UT" or (array.dtype.kind == "O" and _is_text(array.flat))
     if array.dtype.kind not in "biuf" and not (role == "y" and text):
         raise DataError(
@@ -79,6 +81,14 @@ def _array(name: str, role: str, values: Any) -> Array:
             "equally long"
         )
     return array
+
+
+def _is_unicode(array: Array) -> bool:
+    """Whether all characters of an array of text exist, surrogates left out: a file may give any 32 bits for one."""
+    if not array.size or not array.dtype.itemsize:
+        return True
+    codes = np.ascontiguousarray(array).ravel().view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    return not ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any()
 
 
 def _is_text(labels: Iterable[Any]) -> bool:

@@ -76,6 +76,10 @@ def read_array(path: Path, ndim: int) -> NDArray[np.uint8]:
                 f"{bytes((0, 0, 8, ndim)).hex()}; give the right file"
             )
         shape = struct.unpack(f">{ndim}I", source.take(4 * ndim, "the idx header"))
+        if not math.prod(shape):
+            raise DataError(
+                f"{path}: declares {' x '.join(map(str, shape))} bytes, so it is empty; give the right file"
+            )
         data = source.take(math.prod(shape), "pixels" if ndim > 1 else "labels")
         source.end()
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)

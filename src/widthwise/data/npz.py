@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from widthwise._arrayfile import check_header
 from widthwise.data.arrays import from_arrays
 from widthwise.data.dataset import Dataset
 from widthwise.data.files import capacity, listed, reason
@@ -59,20 +59,9 @@ def _array(archive: zipfile.ZipFile, path: Path, key: str) -> NDArray[Any]:
         raise DataError(f"{path}: {key} declares more bytes than the file can hold: damaged; save it again")
     try:
         with archive.open(entry) as stream:
-            _check_header(stream, entry.file_size)
+            check_header(stream, entry.file_size)
         with archive.open(entry) as stream:
             array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
             return array
     except Exception as error:  # NumPy parses the header as Python text and lets any of its errors through
         raise DataError(f"{path}: {key} cannot be read ({reason(error)}); save plain numbers again") from error
-
-
-def _check_header(stream: IO[bytes], size: int) -> None:
-    """Refuse what the header declares before NumPy allocates it."""
-    version = npy.read_magic(stream)
-    header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = header(stream)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects")
-    if math.prod(shape) * dtype.itemsize != size - stream.tell():
-        raise ValueError(f"shape {shape} of {dtype} does not fit its {size} bytes")

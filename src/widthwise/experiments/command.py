@@ -7,7 +7,6 @@ paper.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from widthwise._jsonfile import read_json
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
 from widthwise.experiments.claims import Claim, judged, sentence, substitute_for
 from widthwise.experiments.outcome import SCALES, Outcome, paths_of, record_of, write
@@ -147,10 +147,10 @@ def _found(name: str, folder: Path, scale: str, command: str) -> list[str]:
     if not all(path.exists() for path in paths):
         return []
     try:
-        record = json.loads(paths[0].read_text(encoding="utf-8"))
+        record = read_json(paths[0])
         same = record["command"] == command
         return [*_told(record, claim_of(name)), *(f"{path} (was there)" for path in paths)] if same else []
-    except (ValueError, KeyError, TypeError):
+    except Exception:  # a judge may raise anything at rows that it was never meant for: then they are made again
         return []
 
 

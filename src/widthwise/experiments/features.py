@@ -7,11 +7,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from widthwise._tensorfile import read_state
 from widthwise.errors import DataError
 from widthwise.models import resnet18
 
@@ -58,10 +57,7 @@ def imagenet_features(path: str | os.PathLike[str], size: int = 224) -> Features
         DataError: if the file is missing, damaged, or holds another network.
     """
     name = os.fspath(path)
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{name}: cannot be read as a safetensors file ({error})") from error
+    _, tensors = read_state(path)
     net = _ResNet18()
     for key, wanted in net.state_dict().items():
         if key.endswith("num_batches_tracked"):
@@ -69,7 +65,10 @@ def imagenet_features(path: str | os.PathLike[str], size: int = 224) -> Features
         got = tuple(tensors[key].shape) if key in tensors else "nothing"
         if got != tuple(wanted.shape):
             raise DataError(f"{name}: {key} is {got}, allowed is {tuple(wanted.shape)}, as in a ResNet-18 for ImageNet")
-    net.load_state_dict({key: tensors[key] for key in net.state_dict()})
+    try:
+        net.load_state_dict({key: tensors[key] for key in net.state_dict()})
+    except RuntimeError as error:
+        raise DataError(f"{name}: its numbers are of a kind that cannot be used, allowed are floating-point") from error
     net.float().eval()
     mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
 

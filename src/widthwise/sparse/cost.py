@@ -7,9 +7,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from widthwise._atomic import write_text
+from widthwise._jsonfile import read_json
 from widthwise.environment import machine
+from widthwise.errors import DataError, check_number
 from widthwise.sparse.linear import SparseLinear
 
 __all__ = ["CostModel", "Pair", "Rates", "calibrated", "measure"]
@@ -54,6 +56,9 @@ class Pair:
 
     dense: Rates
     sparse: Rates
+
+
+_RATES = tuple(field.name for field in fields(Rates))
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def calibrated() -> CostModel:
 @cache
 def _calibrated(threads: int) -> CostModel:
     path = _file()
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError):
         return _read(path)
     model = measure()
     with suppress(OSError):
@@ -194,10 +199,27 @@ def _file() -> Path:
 
 
 def _read(path: Path) -> CostModel:
-    held = json.loads(path.read_text(encoding="utf-8"))
-    forward, step = (Pair(*(_rates(held[part][kind]) for kind in ("dense", "sparse"))) for part in ("forward", "step"))
-    return CostModel(tuple(map(int, held["batches"])), forward, step)
+    """What an earlier process measured.
+
+    Raises:
+        DataError: if the file holds anything else.
+        OSError: if it cannot be read.
+    """
+    held = read_json(path)
+    if held.get("batches") != list(_BATCHES):
+        raise DataError(f"{path}: not the costs of batches of {_BATCHES}")
+    forward, step = (_pair(held.get(part)) for part in ("forward", "step"))
+    return CostModel(_BATCHES, forward, step)
 
 
-def _rates(held: Mapping[str, Sequence[float]]) -> Rates:
-    return Rates(**{name: tuple(map(float, rates)) for name, rates in held.items()})
+def _pair(held: object) -> Pair:
+    if not isinstance(held, dict):
+        raise DataError(f"costs: got {held!r:.80}, allowed are those of dense and sparse layers")
+    return Pair(*(_rates(held.get(kind)) for kind in ("dense", "sparse")))
+
+
+def _rates(held: object) -> Rates:
+    found = [held.get(name) for name in _RATES] if isinstance(held, dict) else []
+    if not all(isinstance(each, list) and len(each) == len(_BATCHES) for each in found) or not found:
+        raise DataError(f"costs: got {held!r:.80}, allowed are rates for each of the batches {_BATCHES}")
+    return Rates(*(tuple(check_number("rate", rate, 0) for rate in each) for each in found if each is not None))

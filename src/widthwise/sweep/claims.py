@@ -121,7 +121,7 @@ class Claims:
         if before != claim:
             since = time.monotonic()
             self._seen[name] = claim, since
-        return claim[1] > time.time() and time.monotonic() - since < LEASE and not _is_dead(claim[0])
+        return _is_later(claim[1], time.time()) and time.monotonic() - since < LEASE and not _is_dead(claim[0])
 
 
 def _place() -> str:
@@ -132,15 +132,20 @@ def _place() -> str:
     return f"{platform.node()}{inside}"
 
 
+def _is_later(until: object, now: float) -> bool:
+    """Whether a claim still holds; the store may have been written by anybody."""
+    return isinstance(until, float | int) and until > now
+
+
 def _is_dead(owner: str) -> bool:
     """Whether the process of an owner is gone for certain; the number may have been given to another since."""
-    place, pid, _ = owner.rsplit("/", 2)
-    if place != _place() or os.name == "nt":
+    place, _, number = owner.rpartition("/")[0].rpartition("/")
+    if place != _place() or not number.isdecimal() or os.name == "nt":
         return False
     try:
-        os.kill(int(pid), 0)
+        os.kill(int(number), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except (PermissionError, OverflowError):
         return False
     return False

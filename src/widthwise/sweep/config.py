@@ -43,7 +43,7 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
         content = tomllib.loads(place.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of a number with thousands of digits or brackets in brackets, too
         raise DataError(f"{place}: is no TOML: {error}") from None
     try:
         return _plan(content, place.absolute().parent)

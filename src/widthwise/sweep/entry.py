@@ -73,7 +73,12 @@ class Entry:
             InputError: with the nearest of the function's own.
         """
         given = set(names)
-        parameters = inspect.signature(self.function()).parameters.values()
+        try:
+            parameters = inspect.signature(self.function()).parameters.values()
+        except (TypeError, ValueError) as error:
+            if isinstance(error, InputError | InputTypeError):
+                raise
+            raise InputError(f"run: {self.name} does not tell its arguments, allowed is a function of yours") from error
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             taken = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
             for name in sorted(given):
@@ -108,8 +113,9 @@ def _from_path(name: str, folder: str) -> ModuleType:
         sys.path.append(folder)
     try:
         return importlib.import_module(name)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"run: module {name!r} cannot be imported ({error}); write module:function") from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"run: module {name!r} cannot be imported ({said}); write module:function") from error
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +13,11 @@ from widthwise.errors import InputError, InputTypeError, check_integer
 from widthwise.store import run_hash
 from widthwise.sweep.entry import Entry
 
-__all__ = ["KIND", "Plan", "Run", "varied"]
+__all__ = ["KIND", "MOST_RUNS", "Plan", "Run", "varied"]
 
 KIND = "sweep"
+MOST_RUNS = 10**6
+"""Of one plan, all of which are held in memory."""
 _LIST = (list, tuple, range)
 
 
@@ -47,7 +50,8 @@ class Plan:
 
     Raises:
         InputTypeError: for a value of the wrong type.
-        InputError: for an argument the entry does not take or lacks, one given twice, an empty list.
+        InputError: for an argument the entry does not take or lacks, one given twice, an empty list, more than
+            :data:`MOST_RUNS` runs.
     """
 
     entry: Entry
@@ -72,7 +76,14 @@ class Plan:
             raise InputError(f"zip: got lists of different lengths ({lengths}), allowed are lists of one length")
         _json(dict(self.fixed))
         check_integer("version", self.version, 0)
+        self._check_number()
         self.entry.check_arguments(names)
+
+    def _check_number(self) -> None:
+        sides = [len(values) for values in self.grid.values()]
+        number = math.prod(sides) * (self.seeds or 1) * max([1, *map(len, self.together.values())])
+        if number > MOST_RUNS:
+            raise InputError(f"grid: got {number} runs, allowed are at most {MOST_RUNS}; split the sweep")
 
     def runs(self) -> dict[str, Run]:
         """Every run by its hash, each once."""
@@ -111,5 +122,5 @@ def _check_list(name: str, values: Any) -> None:
 def _json(value: Any) -> str:
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(f"arguments: got {value!r}, allowed are JSON values ({error})") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputTypeError(f"arguments: got {value!r:.200}, allowed are JSON values ({error})") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from widthwise.errors import check_integer
+from widthwise.errors import DataError, check_integer
 from widthwise.executor import executing
 from widthwise.store import Store
 from widthwise.sweep.claims import Claims, Failure
@@ -123,7 +123,14 @@ def results(out: str | os.PathLike[str], plan: Plan | None = None) -> list[dict[
     with Store.existing(Path(out) / STORE) as store:
         if plan is not None:
             return _rows(store, plan.runs())
-        return [{**config["arguments"], **result} for config, result in store.all(KIND)]
+        return [{**_arguments(store, config), **result} for config, result in store.all(KIND)]
+
+
+def _arguments(store: Store, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = config.get("arguments")
+    if not isinstance(found, Mapping):
+        raise DataError(f"{store.path}: a run without arguments is not of a sweep; move the store away")
+    return found
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise._tensorfile import read_tensors, write_tensors
-from widthwise.errors import InputError, check_number
+from widthwise.errors import DataError, InputError, check_integer, check_number, check_type
 from widthwise.training.ranks import Ranks
 
 __all__ = ["Point", "Saver"]
@@ -74,15 +74,35 @@ class Saver:
         if not header:
             return Point()
         if self._ranks.rank == 0:  # the others take theirs from it
-            model.load_state_dict({n.removeprefix("state/"): t for n, t in tensors.items() if n.startswith("state/")})
+            self._fill(model, {n.removeprefix("state/"): t for n, t in tensors.items() if n.startswith("state/")})
         for name, parameter in model.named_parameters():
             if name in header["momentum"]:
                 velocity = tensors.get(f"momentum/{name}", torch.empty(0)).to(device)
-                velocity = velocity if self._ranks.rank == 0 else torch.empty_like(parameter)
+                if self._ranks.rank == 0:
+                    self._check_momentum(name, velocity, parameter)
+                else:
+                    velocity = torch.empty_like(parameter)
                 self._ranks.spread(velocity)
                 optimizer.state[parameter]["momentum_buffer"] = velocity
-        scaler.load_state_dict(header["scaler"])
-        return Point(header["epoch"], header["step"], [(epoch, value) for epoch, value in header["curve"]])
+        try:
+            scaler.load_state_dict(header["scaler"])
+            curve = [
+                (check_integer("curve", epoch), float(check_type("curve", value, (int, float))))  # diverged, it is NaN
+                for epoch, value in header["curve"]
+            ]
+            at = Point(check_integer("epoch", header["epoch"]), check_integer("step", header["step"]), curve)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise self._unusable(str(error)) from error
+        return at
+
+    def _fill(self, model: nn.Module, state: dict[str, Tensor]) -> None:
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise self._unusable("its weights are not those of the model") from error
+
+    def _unusable(self, reason: str) -> DataError:
+        return DataError(f"checkpoint: {self._path} is damaged ({reason:.200}), allowed is a new file")
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if self._path is None or self._ranks.rank != 0 or not self._path.exists():
@@ -96,3 +116,7 @@ class Saver:
             )
         momentum = [name.removeprefix("momentum/") for name in tensors if name.startswith("momentum/")]
         return {**header, "momentum": momentum}, tensors
+
+    def _check_momentum(self, name: str, velocity: Tensor, parameter: nn.Parameter) -> None:
+        if velocity.shape != parameter.shape or velocity.dtype != parameter.dtype:
+            raise self._unusable(f"its momentum of {name} is not that of the parameter")

@@ -8,17 +8,25 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from widthwise._atomic import write_text
+from widthwise._jsonfile import read_json
 from widthwise._memory import available_memory, gib
 from widthwise.activations import Activation, ActivationLike, get
-from widthwise.errors import DataError, InputError, check_choice, check_integer, check_number
+from widthwise.errors import (
+    DataError,
+    InputError,
+    InputTypeError,
+    check_choice,
+    check_integer,
+    check_number,
+    check_type,
+)
 from widthwise.executor import executing
 from widthwise.kernels._check import as_float64, check_data
 from widthwise.kernels.spectrum.limit import LimitKernel
@@ -144,20 +152,24 @@ def _opened(folder: Path, x: Tensor, activation: str, tile: int, precision: str)
     label = folder / "task.json"
     if not label.exists():
         write_text(label, json.dumps(task, indent=2) + "\n")
-    found = _read(label)
+    found = read_json(label)
     if found != task:
         differs = sorted(key for key in task if found.get(key) != task[key])
         raise InputError(f"folder: {folder} holds another task ({', '.join(differs)} differ), allowed is a new folder")
     result = folder / "result.json"
-    return Spectrum(**_read(result)) if result.exists() else None
+    return _result(result, len(x)) if result.exists() else None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _result(path: Path, n: int) -> Spectrum:
+    """The result in a file of this very task."""
+    found = read_json(path)
+    names = [field.name for field in fields(Spectrum) if field.name != "n"]
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: is no JSON ({error}), allowed is what an earlier run wrote there") from None
-    return found
+        if found.get("n") == n and found.keys() == {"n", *names}:
+            return Spectrum(n, *(float(check_type(name, found[name], float)) for name in names))
+    except InputTypeError:
+        pass
+    raise DataError(f"{path}: is not the spectrum of {n} rows, allowed is what an earlier run wrote there; remove it")
 
 
 def _check_room(n: int, itemsize: int, folder: Path | None, device: torch.device) -> None:

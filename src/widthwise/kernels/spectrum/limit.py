@@ -31,6 +31,11 @@ class LimitKernel:
         self.diagonal = float(duals.f(activation, torch.ones((), dtype=torch.float64)))
         self.rows = [slice(start, min(start + tile, len(x))) for start in range(0, len(x), tile)]
 
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each block."""
+        return [block.stop - block.start for block in self.rows]
+
     def tile(self, i: int, j: int) -> Tensor:
         """Rows of block i, columns of block j."""
         entries = (self.x[self.rows[i]] @ self.x[self.rows[j]].mT).clamp_(-1, 1)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from widthwise._arrayfile import read_array
 from widthwise._atomic import atomic_path
 from widthwise.activations import Activation
 from widthwise.executor import Executor
@@ -97,10 +98,9 @@ def _opened(task: _Task) -> tuple[LimitKernel, Tiles]:
     path = Path(task.folder, _ROWS)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there on this node; give a folder that all nodes share")
-    rows: Any = np.load(path, mmap_mode="c", allow_pickle=False)
-    return LimitKernel(torch.from_numpy(rows), task.activation, task.size), Tiles(
-        Path(task.folder), torch.device("cpu")
-    )
+    rows = read_array(path, (None, None), np.float64, mapped=True)
+    kernel = LimitKernel(torch.from_numpy(rows), task.activation, task.size)
+    return kernel, Tiles(Path(task.folder), torch.device("cpu"), kernel.sizes, task.dtype)
 
 
 def _factor(task: _Task, i: int, j: int) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from widthwise._arrayfile import read_array
 from widthwise._atomic import atomic_path
-from widthwise.errors import InputError, check_number
+from widthwise.errors import DataError, InputError, check_finite, check_number
 from widthwise.kernels.spectrum.chernoff import chernoff_width
 from widthwise.kernels.spectrum.cholesky import factorise, solve
 from widthwise.kernels.spectrum.iterate import inverse_lanczos, refine
@@ -70,7 +71,7 @@ class Stages:
         self, kernel: LimitKernel, folder: Path | None, dtype: torch.dtype, watch: Watch, spread: Spread | None
     ) -> None:
         self.kernel, self.folder, self.dtype, self.watch, self.spread = kernel, folder, dtype, watch, spread
-        self.tiles = Tiles(folder, kernel.x.device)
+        self.tiles = Tiles(folder, kernel.x.device, kernel.sizes, dtype)
 
     def spectrum(self, tolerance: float) -> Spectrum:
         """Both ends."""
@@ -96,10 +97,12 @@ class Stages:
     def _vectors(self, tolerance: float) -> Tensor:
         """The lowest eigenvectors by Lanczos, or as an earlier run left them."""
         device = self.kernel.x.device
-        path = None if self.folder is None else self.folder / "vectors.npy"
+        path, n = None if self.folder is None else self.folder / "vectors.npy", len(self.kernel.x)
         if path is not None and path.exists():
-            return torch.from_numpy(np.load(path, allow_pickle=False)).to(device)
-        n = len(self.kernel.x)
+            found = torch.from_numpy(read_array(path, (n, None), np.float64))
+            if not 1 <= found.shape[1] <= min(_WANTED, n):
+                raise DataError(f"{path}: got {found.shape[1]} vectors, allowed are 1 to {min(_WANTED, n)}; remove it")
+            return check_finite(str(path), found).to(device)
         start = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
         vectors = inverse_lanczos(self._solve, start, min(_WANTED, n), max(tolerance / 10, self._rounding))
         if path is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from widthwise._arrayfile import read_array
 from widthwise._atomic import atomic_path
 
 __all__ = ["Tiles"]
@@ -20,10 +21,19 @@ class Tiles:
     Args:
         folder: where they are kept as ``.npy`` files, mapped into memory when read; in memory if omitted.
         device: where they are used.
+        sizes: rows of each block, and its columns; needed with a folder.
+        dtype: of the tiles in a folder.
     """
 
-    def __init__(self, folder: Path | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        device: torch.device,
+        sizes: Sequence[int] = (),
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
         self._folder, self._device = folder, device
+        self._sizes, self._dtype = sizes, np.float64 if dtype == torch.float64 else np.float32
         self._kept: dict[tuple[int, int], Tensor] = {}
 
     def __contains__(self, index: tuple[int, int]) -> bool:
@@ -33,7 +43,8 @@ class Tiles:
         if self._folder is None:
             return self._kept[index]
         if index not in self._kept:  # a mapping costs no memory of its own
-            mapped: Any = np.load(self._path(*index), mmap_mode="c", allow_pickle=False)
+            i, j = index
+            mapped = read_array(self._path(i, j), (self._sizes[i], self._sizes[j]), self._dtype, mapped=True)
             self._kept[index] = torch.from_numpy(mapped)
         return self._kept[index].to(self._device)
 

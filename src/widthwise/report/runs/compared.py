@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from widthwise._jsonfile import read_json
 from widthwise.comparison import Comparison, Finding, Row
 from widthwise.errors import DataError
-from widthwise.report.runs.reading import mapping_in, read_json
+from widthwise.report.runs.reading import mapping_in
 from widthwise.report.runs.values import is_number
 
 __all__ = ["is_comparison", "read_comparison"]

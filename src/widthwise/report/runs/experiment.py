@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from widthwise._jsonfile import read_json
 from widthwise.errors import DataError
 from widthwise.report.figure import figure
 from widthwise.report.foreign import foreign_svg
 from widthwise.report.markup import Place, definitions, element, items, section, text
 from widthwise.report.part import Part
-from widthwise.report.runs.reading import mapping_in, read_json
+from widthwise.report.runs.reading import mapping_in
 from widthwise.report.runs.records import records_table
 from widthwise.report.sections import folded, settings_table
 

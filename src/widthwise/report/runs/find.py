@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from widthwise._jsonfile import read_json
 from widthwise.errors import DataError, InputError
 from widthwise.report.html import ComparisonPart
 from widthwise.report.part import Part
 from widthwise.report.runs.compared import is_comparison, read_comparison
 from widthwise.report.runs.experiment import ExperimentPart, is_experiment
-from widthwise.report.runs.reading import read_json
 from widthwise.report.runs.sweep import stored_runs
 
 __all__ = ["find_parts"]
