@@ -21,7 +21,7 @@ __all__ = ["pack", "read_masks", "unpack", "write_masks"]
 
 _KIND, _VERSION = "widthwise.mask", 1
 _LARGE = 2**24  # bytes
-_MOST_DIMS = 64  # as many as PyTorch and NumPy work with
+_MOST_DIMS, _MOST_PLACES = 64, 2**63  # that PyTorch and NumPy work with
 
 Path = str | os.PathLike[str]
 
@@ -68,11 +68,7 @@ def _unread(path: Path) -> Unread:
 def _is_shape(shape: Any) -> bool:
     if not isinstance(shape, list) or len(shape) > _MOST_DIMS:
         return False
-    return all(type(size) is int and size >= 0 for size in shape) and math.prod(map(_at_least_1, shape)) < 2**63
-
-
-def _at_least_1(size: int) -> int:
-    return max(size, 1)
+    return all(type(size) is int and size >= 0 for size in shape)
 
 
 def pack(mask: Tensor) -> npt.NDArray[np.uint8]:
@@ -89,6 +85,8 @@ def unpack(path: Path, name: str, packed: Tensor, shape: list[int]) -> Tensor:
     count = math.prod(shape)
     if packed.dtype != torch.uint8 or tuple(packed.shape) != (-(-count // 8),):
         raise _damaged(path, f"{name!r} does not hold the {count} bits of its shape {tuple(shape)}")
+    if math.prod(max(size, 1) for size in shape) >= _MOST_PLACES:
+        raise _damaged(path, f"{name!r} has no weights, but the shape {tuple(shape)}")
     bits = np.unpackbits(packed.numpy(), bitorder="little")
     if bits[count:].any():
         raise _damaged(path, f"{name!r} has stray bits after its last weight")

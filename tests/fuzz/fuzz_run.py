@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--runs", type=int, default=1_000_000, help="inputs a loader")
+    parser.add_argument("--seconds", type=int, default=0, help="at most so many a loader")
     parser.add_argument("--out", type=Path, default=Path("build/fuzz"))
     chosen = parser.parse_args(arguments)
     with redirect_stderr(io.StringIO()):  # a line a module
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place.mkdir(parents=True, exist_ok=True)
         child = os.fork()
         if not child:
-            _fuzz(fuzz_all.TARGETS[name], fuzz_all.corpus(name), chosen.runs, chosen.out)
+            _fuzz(fuzz_all.TARGETS[name], fuzz_all.corpus(name), chosen)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         kinds = [file.name for file in place.iterdir() if file.suffix != ".txt"]
         found += len(kinds) + (code != 0)
@@ -70,10 +71,11 @@ def _instrumented() -> Any:
     return fuzz_all
 
 
-def _fuzz(which: Any, kept: Sequence[bytes], runs: int, out: Path) -> None:
+def _fuzz(which: Any, kept: Sequence[bytes], chosen: argparse.Namespace) -> None:
     """One loader, in this process, which ends within."""
     import atheris
 
+    runs, out = chosen.runs, chosen.out
     corpus, found = out / "corpus" / which.name, out / "found" / which.name
     corpus.mkdir(parents=True, exist_ok=True)
     for data in [*which.inputs(), *kept]:
@@ -88,6 +90,7 @@ def _fuzz(which: Any, kept: Sequence[bytes], runs: int, out: Path) -> None:
     _bound_memory()
     signal.signal(signal.SIGPROF, _hang)
     options = [f"-atheris_runs={runs}", f"-max_len={LONGEST}", "-timeout=1200", "-rss_limit_mb=0"]
+    options += [f"-max_total_time={chosen.seconds}"] if chosen.seconds else []
     atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", f"-artifact_prefix={found}/", str(corpus)], harness)
     atheris.Fuzz()
 
@@ -121,7 +124,7 @@ class _Harness:
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
             self._done += 1
-            if self._done % 5000 == 0 or self._done == self._runs:
+            if self._done % 1000 == 0 or self._done == self._runs:
                 self._count()
 
     def _keep(self, data: bytes, error: BaseException) -> None:

@@ -22,6 +22,7 @@ from widthwise.comparison.rows import check_result
 from widthwise.compression.linearfile import LinearFile
 from widthwise.data import idx, load
 from widthwise.data.arrays import from_arrays
+from widthwise.data.registry import register
 from widthwise.errors import DataError, InputError, InputTypeError
 from widthwise.kernels import extreme_eigenvalues
 from widthwise.masks import Mask
@@ -31,6 +32,7 @@ from widthwise.sparse.cost import _read
 from widthwise.store import Store
 from widthwise.sweep import read_plan, results
 from widthwise.sweep.claims import Claims, State
+from widthwise.tracking.tensorboard import TensorBoardTracker
 from widthwise.training.ranks import Ranks
 from widthwise.training.saved import Point, Saver
 
@@ -52,6 +54,19 @@ def edited(path, change):
     text = json.dumps(head).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + raw[end:])
     return path
+
+
+@pytest.mark.parametrize("name", ["../../out", "/etc/out", "..", "a/../../out", "\0", ""])
+def test_names_of_runs_and_data_sets_are_no_paths(tmp_path, name):
+    pytest.importorskip("tensorboard")
+    tracker = TensorBoardTracker(tmp_path / "in" / "runs")
+    with tracker.run(name, {name: 1}) as run:
+        run.log(0, {name or "a": 1.0})
+    made = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert made
+    assert all(file.resolve().is_relative_to(tmp_path / "in" / "runs") for file in made)
+    with pytest.raises(InputError):
+        register(name)
 
 
 def test_an_idx_file_of_no_images_of_any_size(tmp_path):

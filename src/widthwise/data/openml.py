@@ -1,11 +1,12 @@
-"""Image sets by name from OpenML, through scikit-learn, checked once and kept in a cache folder."""
+"""Image sets by name from OpenML, checked once and kept in a cache folder."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import sys
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from widthwise._atomic import atomic_path
-from widthwise.data import npz
+from widthwise.data import arff, npz
 from widthwise.data.cifar import CIFAR10_CLASSES
 from widthwise.data.dataset import Dataset
+from widthwise.data.download import download, fetched
 from widthwise.data.files import reason
 from widthwise.errors import DataError
 
@@ -25,6 +27,8 @@ __all__ = ["SOURCES", "Source", "cache_folder", "fetch"]
 _DIGITS = tuple("0123456789")
 _MNIST = (1, 28, 28)
 _COLOUR = (3, 32, 32)
+_ABOUT = "https://www.openml.org/api/v1/json/data/{}"
+_ABOUT_BYTES, _DATA_BYTES = 2**20, 2**31
 
 
 @dataclass(frozen=True)
@@ -107,24 +111,48 @@ def cache_folder() -> Path:
 def _store(path: Path, name: str, source: Source) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as part:  # an unwritable folder shows before the download, not after
-        arrays = _checked(name, source, *_download(name, source))
+        arrays = _checked(name, source, *_download(name, source, path.with_suffix(".arff")))
         with part.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _download(name: str, source: Source) -> tuple[NDArray[Any], NDArray[Any]]:
-    from sklearn.datasets import fetch_openml
-
+def _download(name: str, source: Source, path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "retrying": the error below says it if that fails too
-            bunch = fetch_openml(data_id=source.data_id, as_frame=False, parser="liac-arff", cache=False, n_retries=2)
-    except (OSError, ValueError, EOFError) as error:  # no network, OpenML's own errors, a broken download
+        return arrays_of(source.data_id, path, sum(source.train) + sum(source.test))
+    except (OSError, ValueError) as error:  # no network, OpenML's own errors, a broken download
         raise DataError(
             f"{name}: cannot be downloaded from OpenML ({reason(error)}); connect to the network, or give the path "
             "of a folder with its files instead of its name"
         ) from error
-    return np.asarray(bunch.data), np.asarray(bunch.target)
+
+
+def arrays_of(data_id: int, path: Path, rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Numbers and labels of a data set of OpenML, whose file lies at ``path`` meanwhile.
+
+    The file must have the hash that OpenML states of it.
+
+    Raises:
+        DataError: if what OpenML sends is not what it states, or larger than any of these sets.
+        OSError: if it cannot be had.
+    """
+    about = _description(fetched(_ABOUT.format(data_id), _ABOUT_BYTES))
+    try:
+        download(about["url"], path, about["md5_checksum"], _DATA_BYTES)
+        return arff.read(path, about["default_target_attribute"], rows)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _description(answer: bytes) -> dict[str, str]:
+    """What OpenML says of a data set: where it lies, its hash, its target."""
+    try:
+        found = json.loads(answer)["data_set_description"]
+        said = {name: found[name] for name in ("url", "md5_checksum", "default_target_attribute")}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"OpenML's description of it is no such ({reason(error)})") from error
+    if not all(isinstance(value, str) for value in said.values()):
+        raise DataError("OpenML's description of it lacks its address, hash or target")
+    return {**said, "url": re.sub("^http:", "https:", said["url"])}
 
 
 def _checked(name: str, source: Source, data: NDArray[Any], target: NDArray[Any]) -> dict[str, NDArray[Any]]:
