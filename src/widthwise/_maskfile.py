@@ -49,7 +49,7 @@ def read_masks(path: Path) -> Mapping[str, Tensor]:
         raise _damaged(path, "names and shapes disagree")
     masks = {name: unpack(path, name, packed[name], shape) for name, shape in shapes.items()}
     if not any(mask.numel() for mask in masks.values()):
-        raise _damaged(path, "it masks no weight")
+        raise _damaged(path, "it has no entries")
     return masks
 
 
