@@ -1,7 +1,7 @@
 """Keeps the least of what the fuzzer left: ``python tests/fuzz/fuzz_keep.py [FOLDER]``, the folder of ``fuzz_run.py``.
 
-Of each corpus the shortest inputs stay that reach a line of ours, or give a message, that no shorter one does; so does what
-broke a loader once. They replace ``tests/fuzz/corpus``.
+Of each corpus the shortest inputs stay that reach a line of ours, or give a message, that no shorter one does; so does
+what broke a loader once. They replace ``tests/fuzz/corpus``.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def test_a_folder_of_another_task_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"activation, precision, tile differ"):
         extreme_eigenvalues(rows(), "erf", folder=tmp_path, tile=9, precision="single")
     (tmp_path / "task.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match="is no JSON"):
+    with pytest.raises(DataError, match="not whole JSON"):
         extreme_eigenvalues(rows(), folder=tmp_path)
 
 

@@ -52,7 +52,7 @@ class LinearFile:
             try:
                 metadata[_KIND] = json.dumps({**json.loads(metadata[_KIND]), "model": None})
             except (ValueError, TypeError, RecursionError) as error:
-                raise DataError(f"{os.fspath(path)}: its {_KIND!r} metadata are damaged ({error})") from error
+                raise DataError(f"{os.fspath(path)}: cannot be read, its {_KIND!r} is damaged ({error})") from error
         if any(name.startswith(_MASK) for name in tensors):
             raise InputError(f"{os.fspath(path)}: got weights with a mask, allowed are dense ones")
         return cls(tensors, metadata)
