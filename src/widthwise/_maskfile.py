@@ -62,13 +62,17 @@ def _unread(path: Path) -> Unread:
     wanted = {name: ("U8", [-(-math.prod(shape) // 8)]) for name, shape in shapes.items()}
     if wanted != sizes:
         raise _damaged(path, "names and shapes disagree")
+    if not any(map(math.prod, shapes.values())):
+        raise _damaged(path, "it has no entries")
     return Unread(path, shapes)
 
 
 def _is_shape(shape: Any) -> bool:
     if not isinstance(shape, list) or len(shape) > _MOST_DIMS:
         return False
-    return all(type(size) is int and size >= 0 for size in shape)
+    if not all(type(size) is int and size >= 0 for size in shape):
+        return False
+    return 0 not in shape or math.prod(max(size, 1) for size in shape) < _MOST_PLACES
 
 
 def pack(mask: Tensor) -> npt.NDArray[np.uint8]:
@@ -85,8 +89,6 @@ def unpack(path: Path, name: str, packed: Tensor, shape: list[int]) -> Tensor:
     count = math.prod(shape)
     if packed.dtype != torch.uint8 or tuple(packed.shape) != (-(-count // 8),):
         raise _damaged(path, f"{name!r} does not hold the {count} bits of its shape {tuple(shape)}")
-    if math.prod(max(size, 1) for size in shape) >= _MOST_PLACES:
-        raise _damaged(path, f"{name!r} has no weights, but the shape {tuple(shape)}")
     bits = np.unpackbits(packed.numpy(), bitorder="little")
     if bits[count:].any():
         raise _damaged(path, f"{name!r} has stray bits after its last weight")

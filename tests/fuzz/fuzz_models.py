@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from fuzz_target import Dialect, in_file, target
@@ -84,11 +85,26 @@ def _written(write: Callable[[Path], object]) -> bytes:
         return path.read_bytes()
 
 
-@target("mask", *_dialects("widthwise.mask", lambda path: Mask.load(path).report()))
+def _load_mask(path: Path) -> object:
+    return Mask.load(path).report()
+
+
+def _load_large_mask(path: Path) -> object:
+    """As one that is too large to be read at once."""
+    with patch("widthwise._maskfile._LARGE", 0):
+        mask = Mask.load(path)
+    return mask.report(), mask.sparsity, [mask[name] for name in mask]
+
+
+_MASK = "widthwise.mask"
+
+
+@target("mask", *_dialects(_MASK, _load_mask), *_dialects(_MASK, _load_large_mask))
 def _mask_seeds() -> Sequence[Sequence[bytes]]:
     one = Mask({"weight": torch.tensor([[True, False, True]])})
     two = Mask({"a.weight": torch.ones(2, 3, dtype=torch.bool), "b": torch.zeros(1, 9, 1, 1, dtype=torch.bool)})
-    return _seeds("widthwise.mask", _written(one.save), _written(two.save))
+    seeds = _seeds(_MASK, _written(one.save), _written(two.save))
+    return *seeds, *seeds
 
 
 def _load_model(path: Path) -> object:
