@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -72,10 +73,10 @@ def _trouble(path: Path, kind: str) -> str:
     """Why a file cannot be opened, by what it begins with."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # any path that safetensors takes
-            start = file.read(2)
+            start = file.read(3)
     except OSError:
         return "cannot be opened"
-    if start == b"PK" or start[:1] == b"\x80":
+    if start[:2] == b"PK" or re.match(rb"\x80[\x02-\x05][^\0]", start):  # ours may begin with 80 02 00
         return (
             "was written by torch.save or another pickle, which is never read here; fill a model with "
             "torch.load(path, weights_only=True), then widthwise.save"

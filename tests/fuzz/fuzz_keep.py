@@ -29,11 +29,16 @@ def main(arguments: Sequence[str]) -> int:
 
     out = Path(arguments[0]) if arguments else Path("build/fuzz")
     for name, which in fuzz_all.TARGETS.items():
-        broke = [path.read_bytes() for path in sorted((out / "found" / name).glob("*")) if path.suffix != ".txt"]
+        broke = [
+            path.read_bytes()
+            for path in sorted((out / "found" / name).glob("*"))
+            if path.suffix != ".txt" and "slow-unit" not in path.name
+        ]
         tried = [path.read_bytes() for path in (out / "corpus" / name).glob("*")]
         old = fuzz_all.corpus(name)
         kept = list(dict.fromkeys([*broke, *_least(which, [*old, *tried], which.inputs())]))
-        _write(fuzz_all.CORPUS / f"{name}.zip", kept)
+        if kept:
+            _write(fuzz_all.CORPUS / f"{name}.zip", kept)
         print(f"{name}: {len(kept)} of {len(old) + len(tried)} inputs, {sum(map(len, kept))} bytes", flush=True)
     return 0
 
