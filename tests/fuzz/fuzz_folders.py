@@ -196,7 +196,7 @@ def _costs(data: bytes, folder: Path) -> object:
 
 @target("results", _compared, _experiment, _drawing, _costs, allowed=_FILE)
 def _result_seeds() -> Sequence[Sequence[bytes]]:
-    rates = dict.fromkeys(("dense", "sparse", "fixed"), [1e-9] * 4)
+    rates = dict.fromkeys(("dense", "sparse"), dict.fromkeys(("weight", "number", "call"), [1e-9] * 4))
     costs = {"batches": [1, 8, 32, 128], "forward": rates, "step": rates}
     compared, tried, known = (json.dumps(record).encode() for record in (_COMPARED, _TRIED, costs))
     return [compared], [tried], [_SVG], [known]
