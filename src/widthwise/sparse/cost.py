@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from widthwise._atomic import write_text
 from widthwise._jsonfile import read_json
 from widthwise.environment import machine
-from widthwise.errors import DataError, check_number
+from widthwise.errors import DataError, InputError, InputTypeError, check_number
 from widthwise.sparse.linear import SparseLinear
 
 __all__ = ["CostModel", "Pair", "Rates", "calibrated", "measure"]
@@ -114,7 +114,7 @@ def calibrated() -> CostModel:
 @cache
 def _calibrated(threads: int) -> CostModel:
     path = _file()
-    with suppress(OSError, ValueError):
+    with suppress(OSError, InputError, InputTypeError):
         return _read(path)
     model = measure()
     with suppress(OSError):
@@ -208,17 +208,17 @@ def _read(path: Path) -> CostModel:
     held = read_json(path)
     if held.get("batches") != list(_BATCHES):
         raise DataError(f"{path}: not the costs of batches of {_BATCHES}")
-    forward, step = (_pair(held.get(part)) for part in ("forward", "step"))
+    forward, step = (_pair_in(held.get(part)) for part in ("forward", "step"))
     return CostModel(_BATCHES, forward, step)
 
 
-def _pair(held: object) -> Pair:
+def _pair_in(held: object) -> Pair:
     if not isinstance(held, dict):
         raise DataError(f"costs: got {held!r:.80}, allowed are those of dense and sparse layers")
-    return Pair(*(_rates(held.get(kind)) for kind in ("dense", "sparse")))
+    return Pair(*(_rates_in(held.get(kind)) for kind in ("dense", "sparse")))
 
 
-def _rates(held: object) -> Rates:
+def _rates_in(held: object) -> Rates:
     found = [held.get(name) for name in _RATES] if isinstance(held, dict) else []
     if not all(isinstance(each, list) and len(each) == len(_BATCHES) for each in found) or not found:
         raise DataError(f"costs: got {held!r:.80}, allowed are rates for each of the batches {_BATCHES}")
