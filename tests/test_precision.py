@@ -297,8 +297,9 @@ def _pruned(dtype: torch.dtype) -> nn.Module:
 
 
 def bounds() -> dict[str, float]:
-    """The table of the page."""
-    rows = re.findall(r"^\| (`[^|]*`) \| ([0-9.e-]+) \|", PAGE.read_text(), re.MULTILINE)
+    """The table of the page's first section."""
+    section = PAGE.read_text().split("\n## ")[1]
+    rows = re.findall(r"^\| (`[^|]*`) \| ([0-9.e-]+) \|", section, re.MULTILINE)
     return {name: float(bound) for names, bound in rows for name in re.findall(r"`([^`]+)`", names)}
 
 

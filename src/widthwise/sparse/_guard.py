@@ -25,7 +25,6 @@ from torch import Tensor
 __all__ = ["Pointers", "guarded"]
 
 _PAGE = mmap.PAGESIZE
-_NONE, _BOTH, _PRIVATE = 0, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _ADDRESS_AT, _SA_SIGINFO, _MASK_BYTES = 16, 4, 128  # of the C library's siginfo and sigaction on Linux
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
@@ -116,13 +115,14 @@ def _span(tensor: Tensor) -> tuple[int, int]:
 @contextmanager
 def _mapped(regions: list[_Region], at_end: bool) -> Iterator[None]:
     """Copies between two pages without access."""
-    libc = _libc()
+    libc, none, both = _libc(), 0, mmap.PROT_READ | mmap.PROT_WRITE
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     try:
         for region in regions:
             size = region.last - region.first
             room = -(-size // _PAGE) * _PAGE
-            start = libc.mmap(None, room + 2 * _PAGE, _NONE, _PRIVATE, -1, 0)
-            if start in (None, ctypes.c_void_p(-1).value) or libc.mprotect(start + _PAGE, room, _BOTH):
+            start = libc.mmap(None, room + 2 * _PAGE, none, private, -1, 0)
+            if start in (None, ctypes.c_void_p(-1).value) or libc.mprotect(start + _PAGE, room, both):
                 raise MemoryError(f"no room for the guarded copy of {size} bytes")
             region.whole = start, room + 2 * _PAGE
             region.base = start + _PAGE + (room - size if at_end else 0)
