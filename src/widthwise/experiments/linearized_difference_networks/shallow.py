@@ -20,6 +20,10 @@ from widthwise.experiments.common import seeded
 __all__ = ["Problem", "Start", "descend", "limit_prediction", "linearized_prediction", "start", "zeros_and_ones"]
 
 
+_CACHED = 1 << 16
+"""Pre-activations taken through a step while they lie in the processor's cache."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Training inputs of unit norm with targets 0 and 1, and test inputs of unit norm, float64."""
@@ -93,16 +97,27 @@ def descend(
         ``(scales, test)`` and ``(test,)``.
     """
     x, test, w, a = (t.float() for t in (problem.x, problem.test, first.weights, first.signs))
-    targets = (scales[:, None] * problem.y).float()
-    gram, z = x @ x.mT, (w @ x.mT).expand(len(scales), -1, -1).contiguous()
-    total = torch.zeros_like(z)
+    before, across = w @ test.mT, rate * (x @ test.mT)
+    outputs = [
+        a @ phi(before + _pushed(x, y, w, a, phi, rate, steps) @ across) for y in (scales[:, None] * problem.y).float()
+    ]
+    return torch.stack(outputs), a @ phi(before)
+
+
+def _pushed(x: Tensor, y: Tensor, w: Tensor, a: Tensor, phi: Activation, rate: float, steps: int) -> Tensor:
+    """What ``steps`` have added to Z, ``(m, n)``, divided by ``rate`` and by G."""
+    gram, size = x @ x.mT, max(1, _CACHED // len(x))
+    blocks = [(s, part @ x.mT) for s, part in zip(a.split(size), w.split(size), strict=True)]  # type: ignore[no-untyped-call]
+    totals = [torch.zeros_like(z) for _, z in blocks]
+    u = sum(s @ phi(z) for s, z in blocks)
     for _ in range(steps):
-        residual = targets - a @ phi(z)
-        push = phi.derivative(z).mul_(a[:, None]).mul_(residual[:, None, :])
-        total += push
-        z = torch.baddbmm(z, push, gram.expand(len(z), -1, -1), alpha=rate)
-    before = w @ test.mT
-    return a @ phi(before + rate * total @ (x @ test.mT)), a @ phi(before)
+        residual, u = y - u, torch.zeros_like(y)
+        for (s, z), total in zip(blocks, totals, strict=True):
+            push = phi.derivative(z).mul_(s[:, None]).mul_(residual)
+            total += push
+            z.addmm_(push, gram, alpha=rate)
+            u += s @ phi(z)
+    return torch.cat(totals)
 
 
 def _slopes(problem: Problem, first: Start, phi: Activation) -> tuple[Tensor, Tensor]:
