@@ -156,6 +156,8 @@ def check_finite(name: str, tensor: Tensor) -> Tensor:
     """
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return tensor
+    if bool(torch.isfinite(tensor.detach().sum())):  # one pass; a sum may overflow, hence the look at each below
+        return tensor
     bad = ~torch.isfinite(tensor)
     count = int(bad.sum())
     if count:

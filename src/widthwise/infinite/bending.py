@@ -26,7 +26,7 @@ __all__ = ["bent", "bowed", "worth_bending"]
 
 WORTH = 1 << 14
 """Pairs of positions; smaller tiles are left to PyTorch, which needs no compiling."""
-DEGREE, NODES = 9, 64
+DEGREES, NODES = (7, 6), 64
 
 Polynomial = tuple[Any, ...]
 """Coefficients in powers of 2 z - 1, the highest first."""
@@ -35,7 +35,10 @@ Polynomial = tuple[Any, ...]
 @cache
 def bowed() -> tuple[Polynomial, Polynomial]:
     """P and Q; see the module."""
-    return _fitted(lambda z: _angle(z) / math.sqrt(z)), _fitted(lambda z: _change(z) / z**1.5)
+    return (
+        _fitted(lambda z: _angle(z) / math.sqrt(z), DEGREES[0]),
+        _fitted(lambda z: _change(z) / z**1.5, DEGREES[1]),
+    )
 
 
 def _angle(z: float) -> float:
@@ -47,13 +50,13 @@ def _change(z: float) -> float:
     return _angle(z) * (1 - z) - math.sqrt(z * (2 - z)) / math.pi
 
 
-def _fitted(function: Callable[[float], float]) -> Polynomial:
+def _fitted(function: Callable[[float], float], degree: int) -> Polynomial:
     """The Chebyshev interpolant on [0, 1]."""
     angles = [math.pi * (k + 0.5) / NODES for k in range(NODES)]
     values = [function((1 + math.cos(angle)) / 2) for angle in angles]
     series = [
         math.fsum(value * math.cos(order * angle) for value, angle in zip(values, angles, strict=True)) * 2 / NODES
-        for order in range(DEGREE + 1)
+        for order in range(degree + 1)
     ]
     series[0] /= 2
     return tuple(np.float32(c) for c in np.polynomial.chebyshev.cheb2poly(series)[::-1])

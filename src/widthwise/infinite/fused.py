@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from widthwise.infinite.bending import bowed
-from widthwise.infinite.geometry import NEAR, Vectors, angles
+from widthwise.infinite.geometry import NEAR, Vectors
 from widthwise.infinite.layers import Dense, Nonlinear
 from widthwise.infinite.rules import Slopes
 from widthwise.infinite.state import Trace
@@ -24,42 +24,61 @@ if TYPE_CHECKING:
 
 __all__ = ["Fused", "fused", "plain"]
 
+_NEAR = np.float32(NEAR[torch.float32])
+_STRIP = 64
+"""Rows multiplied at a time on the diagonal, from there to the right."""
+
 
 class Fused:
     """The layers of a perceptron as tables, and the compiled pass through them.
 
     Attributes:
-        left, right: for each dense layer and input: root of the variance, cosine of the angle that biases make, and
-            sine and cosine of half of it, ``(layers, 4, n)``.
+        left, right: the inputs.
+        tables: for each side, dense layer and input: root of the variance, cosine of the angle that biases make, and
+            sine and cosine of half of it, ``(layers, 4, n)``; and the inverse lengths of the inputs.
         layers: for each dense layer: sigma_w^2, whether it is trained, and, of the activation before it, the share of
             abs(x) in the variance, and the squares of its slope and of the line's.
     """
 
-    def __init__(self, network: Network, left: Trace, right: Trace) -> None:
-        self.left, self.right = (_tables(trace) for trace in (left, right))
-        self.layers = np.array(list(_numbers(network)), dtype=self.left.dtype)
+    def __init__(self, network: Network, left: Vectors, right: Vectors, traces: tuple[Trace, Trace]) -> None:
+        self.left, self.right = left, right
+        self.tables = [(_tables(trace), _inverse(x.length)) for x, trace in zip((left, right), traces, strict=True)]
+        self.layers = np.array(list(_numbers(network)), dtype=np.float32)
         self.biased = any(isinstance(layer, Dense) and layer.sigma_b for layer in network.layers)
+        self._both: list[Tensor] = []
 
-    def __call__(self, u: Vectors, v: Vectors, rows: slice, columns: slice, diagonal: bool) -> tuple[Tensor, Tensor]:
-        """Return the NNGP and the NTK of a tile, between inputs u and v, of which these are the places."""
-        from widthwise.infinite.compiled import largest, through_layers
+    def __call__(self, rows: slice, columns: slice, diagonal: bool) -> tuple[Tensor, Tensor]:
+        """Return the NNGP and the NTK of a tile, good until the next is asked for: it lies where this one did."""
+        from widthwise.infinite.compiled import STEP, through_layers
 
-        c = u.unit @ v.unit.mT
-        cosines = not diagonal and bool(largest(c.numpy()) <= NEAR[c.dtype])
-        gap, rest = (c.numpy(), np.empty_like(c)) if cosines else (part.numpy() for part in angles(u, v, c, diagonal))
-        ntk, left, right = np.empty_like(gap), self.left[:, :, rows], self.right[:, :, columns]
-        through_layers(gap, rest, ntk, left, right, self.layers, *bowed(), cosines, self.biased)
-        return torch.from_numpy(gap), torch.from_numpy(ntk)
+        u, v = self.left.unit[rows], self.right.unit[columns]
+        high, wide = len(u), len(v)
+        if not self._both or self._both[0].shape[0] < high or self._both[0].shape[1] < wide + STEP:
+            # rows of a power of two would compete for the same few places of the cache
+            self._both = [torch.empty(high, wide + STEP) for _ in range(2)]
+        covariance, ntk = self._both
+        for top in range(0, high, strip := _STRIP if diagonal else high):
+            at = top if diagonal else 0
+            torch.mm(u[top : top + strip], v[at:].mT, out=covariance[top : min(top + strip, high), at:wide])
+        (left, shrink), (right, shrinks) = self.tables
+        through_layers(
+            covariance.numpy(), ntk.numpy(), (rows.start, rows.start + high), (columns.start, columns.start + wide),
+            self.left.x.numpy(), self.right.x.numpy(), shrink, shrinks, left, right, self.layers, *bowed(),
+            _NEAR, self.biased, diagonal,
+        )  # fmt: skip
+        return covariance[:high, :wide], ntk[:high, :wide]
 
     @staticmethod
     def put(whole: Tensor, tile: Tensor, rows: slice, columns: slice, symmetric: bool) -> None:
-        """Write a square tile into a matrix and, if that is symmetric, into its mirror image."""
-        from widthwise.infinite.compiled import spread
+        """Write a tile into a matrix and, if that is symmetric, into its mirror image."""
+        from widthwise.infinite.compiled import mirror
 
-        spread(whole.numpy(), tile.numpy(), rows.start, columns.start, symmetric)
+        whole[rows, columns] = tile
+        if symmetric and rows.start != columns.start:
+            mirror(whole.numpy(), tile.numpy(), rows.start, columns.start)
 
 
-def fused(network: Network, left: Trace, right: Trace) -> Fused | None:
+def fused(network: Network, left: Vectors, right: Vectors, traces: tuple[Trace, Trace]) -> Fused | None:
     """Return the fast path if the network has one: dense layers in turn with ReLU-like activations."""
     dense, between = network.layers[::2], network.layers[1::2]
     if len(dense) != len(between) + 1 or not between:
@@ -68,7 +87,7 @@ def fused(network: Network, left: Trace, right: Trace) -> Fused | None:
         return None
     if not all(isinstance(layer, Nonlinear) and plain(layer.rule) for layer in between):
         return None
-    return Fused(network, left, right)
+    return Fused(network, left.contiguous(), right.contiguous(), traces)
 
 
 def plain(rule: object) -> bool:
@@ -86,6 +105,11 @@ def _numbers(network: Network) -> list[tuple[float, ...]]:
             line, bend = layer.rule.parts
             activation = (bend / (line + bend), bend, line)
     return found
+
+
+def _inverse(length: Tensor) -> NDArray[Any]:
+    inverse: NDArray[Any] = (1 / torch.where(length > 0, length, 1.0)).numpy()
+    return inverse
 
 
 def _tables(trace: Trace) -> NDArray[Any]:

@@ -50,6 +50,10 @@ class Vectors:
         """Some of the inputs."""
         return Vectors(self.x[rows], self.unit[rows], self.length[rows])
 
+    def contiguous(self) -> Vectors:
+        """The same, each input's numbers side by side."""
+        return Vectors(self.x.contiguous(), self.unit.contiguous(), self.length)
+
     @property
     def r(self) -> Tensor:
         """Root of the variance of a coordinate."""

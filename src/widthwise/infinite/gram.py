@@ -83,7 +83,9 @@ class Task:
         few = self.shape[0] * self.shape[1] < WORTH
         if few or x.dtype != torch.float32 or x.device.type != "cpu" or self.traces[0].after.requires_grad:
             return None
-        return fused(self.network, *self.traces) if isinstance(self.left, Vectors) else None
+        if not isinstance(self.left, Vectors) or not isinstance(self.right, Vectors):
+            return None
+        return fused(self.network, self.left, self.right, self.traces)
 
     @cached_property
     def displaced(self) -> Displaced | None:
@@ -105,11 +107,12 @@ class Task:
         return len(self.left.r), len(self.right.r)
 
     def tile(self, rows: slice, columns: slice) -> Tile:
-        """The kernels of some of the inputs."""
-        u, v, diagonal = self.left[rows], self.right[columns], self.symmetric and rows.start == columns.start
-        if self.fused is not None and isinstance(u, Vectors) and isinstance(v, Vectors):
-            both = self.fused(u, v, rows, columns, diagonal)
+        """The kernels of some of the inputs, to be used before the next tile is asked for."""
+        diagonal = self.symmetric and rows.start == columns.start
+        if self.fused is not None:
+            both = self.fused(rows, columns, diagonal)
             return Tile(rows, columns, both[0] if self.nngp else None, both[1] if self.ntk else None)
+        u, v = self.left[rows], self.right[columns]
         a, b = self.traces[0][rows], self.traces[1][columns]
         if self.displaced is not None:
             after = self.displaced(rows, columns, self.ntk, diagonal)

@@ -107,4 +107,4 @@ def _read(path: Path) -> Tensor | None:
 def _work(job: _Job, start: int, stop: int) -> list[tuple[slice, slice, Any]]:
     with torch.no_grad():
         tiles = _opened(job).tiles(band=slice(start, stop))
-        return [(tile.left, tile.right, parts(tile)[0].numpy()) for tile in tiles]
+        return [(tile.left, tile.right, parts(tile)[0].numpy().copy()) for tile in tiles]
