@@ -80,7 +80,7 @@ def fig8(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | Non
     tuned = tuple(rates.items())
     found = in_parts("networks", [_Part(name, train, weights, epochs, tuned, s, False) for s in chosen], _trained)
     apart = in_parts("distances", [_Pairs(name, train, weights, n, pairs) for n in widths], _distances)
-    rows = [
+    rows: list[Row] = [
         {"width": n, "p": kernel.pop("p"), **_summary(rates[n], each), **kernel}
         for n, each, kernel in zip(widths, _columns(found), apart, strict=True)
     ]
