@@ -6,6 +6,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from widthwise.environment import machine
 
 
@@ -14,15 +16,18 @@ def interleaved(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
     pause: float = 0.0,
+    touch: int = 0,
 ) -> dict[str, list[float]]:
     """Seconds of each contender in each round, one warm-up round not counted.
 
-    A ``pause`` before each lets the threads of the one before come to rest.
+    A ``pause`` before each lets the threads of the one before come to rest. A virtual machine may give back memory that
+    lay free for a second or two, and then takes long to have it again: ``touch`` bytes are had before each, untimed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(rounds + 1):
         for name, run in contenders.items():
             time.sleep(pause)
+            np.empty(touch, np.uint8)[:: 1 << 12] = 0
             began = clock()
             run()
             if i:

@@ -40,6 +40,8 @@ except ImportError as error:
 SIGMA_W = 2**0.5
 PAUSE = 0.3
 """Seconds; the threads of JAX have work for a while after its result is there."""
+TOUCH = 1 << 29
+"""Bytes; more than any contender's results."""
 Contenders = dict[str, Callable[[], Any]]
 
 
@@ -104,7 +106,7 @@ def tanh(inputs: int) -> Contenders:
 def compare(title: str, contenders: Contenders, rounds: int) -> dict[str, Any]:
     """Time the contenders in turn, print and return what was found."""
     ours = [kernel.double() for kernel in contenders["widthwise"]()]
-    seconds = interleaved(contenders, rounds, pause=PAUSE)
+    seconds = interleaved(contenders, rounds, pause=PAUSE, touch=TOUCH)
     print(f"\n{title}")
     rows = []
     for name, times in seconds.items():

@@ -76,7 +76,7 @@ def fig8(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | Non
         "learning rates", [_Part(name, train, weights, epochs, nets, s, True) for s in others], _trained
     )  # fmt: skip
     means = {net: statistics.fmean(each) for net, each in zip(nets, _columns(tried), strict=True)}
-    rates = {n: max(grid, key=lambda rate, n=n: means[n, rate]) for n in widths}
+    rates = {n: max((means[n, rate], rate) for rate in grid)[1] for n in widths}
     tuned = tuple(rates.items())
     found = in_parts("networks", [_Part(name, train, weights, epochs, tuned, s, False) for s in chosen], _trained)
     apart = in_parts("distances", [_Pairs(name, train, weights, n, pairs) for n in widths], _distances)
