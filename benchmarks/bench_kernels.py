@@ -40,7 +40,7 @@ except ImportError as error:
 SIGMA_W = 2**0.5
 PAUSE = 0.3
 """Seconds; the threads of JAX have work for a while after its result is there."""
-TOUCH = 1 << 29
+TOUCH = 1 << 28
 """Bytes; more than any contender's results."""
 Contenders = dict[str, Callable[[], Any]]
 
