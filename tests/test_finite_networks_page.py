@@ -16,6 +16,10 @@ def test_its_code_runs(capsys):
         exec(block, scope)
     assert float((scope["net"](scope["x"]) - scope["y"]).detach().square().mean()) < 0.5
     assert len(capsys.readouterr().out.split()) == 3
+    lasso = scope["sparse"]
+    assert lasso.score(scope["features"], scope["product"]) > 0.9
+    assert 0 < (lasso[-1].coef_ != 0).sum() < scope["features"].shape[1] / 2
+    assert scope["signs"].score(scope["features"], scope["product"] > 0) > 0.9
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`ww\.([\w.]+)", PAGE))))

@@ -113,3 +113,21 @@ def test_compiled_pass_agrees_with_the_layers(monkeypatch, train, activation, si
     compiled = *network.kernels(x), network.ntk(x[:5], x)
     for a, b in zip(plain, compiled, strict=True):
         assert torch.allclose(a, b, rtol=2e-6, atol=1e-6 * float(a.abs().max()))
+
+
+def test_compiled_tiles_meet(monkeypatch):
+    x = torch.randn(150, 7)
+    x[100] = 3 * x[20]
+    x[120] = -x[90]
+    x[130] = x[40] + 1e-4 * x[41]
+    network = MLP(2, "relu", 1.3, 0.3)
+    plain = *network.kernels(x), network.ntk(x[:70].mT.contiguous().mT, x)
+    monkeypatch.setattr("widthwise.infinite.gram.WORTH", 0)
+    monkeypatch.setattr("widthwise.infinite.gram.LONG", 100)
+    with torch.no_grad():
+        compiled = *network.kernels(x.requires_grad_()), network.ntk(x[:70].mT.contiguous().mT, x)
+    rows = torch.cat([block for _, block in network.blocks(x.detach(), rows=60)])
+    for a, b in zip((*plain, plain[1]), (*compiled, rows), strict=True):
+        assert torch.allclose(a, b, rtol=2e-6, atol=1e-6 * float(a.abs().max()))
+    assert torch.equal(compiled[0], compiled[0].mT)
+    assert torch.equal(compiled[1], compiled[1].mT)

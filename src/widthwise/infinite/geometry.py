@@ -51,8 +51,8 @@ class Vectors:
         return Vectors(self.x[rows], self.unit[rows], self.length[rows])
 
     def contiguous(self) -> Vectors:
-        """The same, each input's numbers side by side."""
-        return Vectors(self.x.contiguous(), self.unit.contiguous(), self.length)
+        """The same as plain numbers, each input's side by side."""
+        return Vectors(self.x.detach().contiguous(), self.unit.detach().contiguous(), self.length.detach())
 
     @property
     def r(self) -> Tensor:
