@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from widthwise.experiments.common import seeded
 from widthwise.training import TrainConfig
+from widthwise.training.divergence import reported_elsewhere
 from widthwise.training.sparse_family import SparseFamily
 from widthwise.training.sparse_loop import evaluate_sparse, train_sparse
 
@@ -76,5 +77,6 @@ def accuracies(task: Task, on: Pair, nets: Sequence[tuple[int, int, float]], *, 
     models, pruned = zip(*(sparse_net(d, n, task.outputs, live, seed) for n, live, _ in nets), strict=True)
     family = SparseFamily(models, pruned, idle=(task.train[0] == 0).all(0))
     rates = torch.tensor([rate / (n * d) ** 0.5 for n, _, rate in nets])
-    train_sparse(family, task.train, TrainConfig(epochs, BATCH, 1.0), seed=seed, rates=rates)
+    with reported_elsewhere():
+        train_sparse(family, task.train, TrainConfig(epochs, BATCH, 1.0), seed=seed, rates=rates)
     return [float(found) for found in evaluate_sparse(family, on).nan_to_num(0.0)]
