@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= demo
 RUNS ?= 1000000
 
-.PHONY: demo test test-slow lint types check bench fuzz docs clean
+.PHONY: demo test test-slow lint types check bench fuzz docs smoke clean
 
 demo: $(VENV)/.ready  ## set up and run the main job on handwritten digits
 	$(BIN)/widthwise compare --out $(OUT)
@@ -34,6 +34,9 @@ fuzz: $(VENV)/.dev  ## RUNS inputs to every loader, led by what code they reach;
 
 docs: $(VENV)/.dev  ## the documentation as a site that works offline, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+smoke: $(VENV)/.dev  ## the wheel and the sdist, built, installed into empty environments and used without the repository
+	$(BIN)/python tools/smoke.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 __all__ = ["available_memory", "gib"]
 
+_MEMINFO = Path("/proc/meminfo")
+
 
 def available_memory(device: torch.device | None = None) -> int | None:
-    """Bytes that can still be had on a device, the CPU by default; ``None`` where that is not known."""
+    """Bytes that can be had on a device, the CPU by default; ``None`` where that is not known.
+
+    On a CPU what Linux calls available; elsewhere all that there is.
+    """
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+    with suppress(OSError, StopIteration):  # no Linux
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    with suppress(AttributeError, OSError, ValueError):  # no POSIX
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
 
 
 def gib(size: float) -> str:

@@ -13,6 +13,7 @@ from widthwise._version import __version__
 
 __all__ = ["machine"]
 
+_CPUINFO = Path("/proc/cpuinfo")
 _PACKAGES = ("numpy", "scipy", "scikit-learn")
 
 
@@ -30,7 +31,7 @@ def machine() -> dict[str, str]:
 def _processor() -> str:
     """Linux names the model in /proc/cpuinfo; elsewhere Python has to do."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -59,6 +59,11 @@ class CollapseWarning(UserWarning):
 def check_choice(name: str, got: str, allowed: Iterable[str]) -> str:
     """Return ``got`` if it is one of ``allowed``.
 
+    Args:
+        name: the argument's name, for the message.
+        got: what the caller passed.
+        allowed: the values allowed.
+
     Raises:
         InputTypeError: if ``got`` is not a string.
         InputError: if it is not among ``allowed``; the message lists them and suggests the nearest.
@@ -74,6 +79,11 @@ def check_choice(name: str, got: str, allowed: Iterable[str]) -> str:
 
 def check_type(name: str, got: Any, kind: type[T] | tuple[type[T], ...]) -> T:
     """Return ``got`` if it is an instance of ``kind``.
+
+    Args:
+        name: the argument's name, for the message.
+        got: what the caller passed.
+        kind: the type allowed, or several.
 
     Raises:
         InputTypeError: otherwise.
@@ -99,6 +109,12 @@ def outlined(got: Any) -> str:
 
 def check_integer(name: str, got: Any, low: int = 0, high: int | None = None) -> int:
     """Return ``got`` as an ``int`` if it is a whole number in ``[low, high]``.
+
+    Args:
+        name: the argument's name, for the message.
+        got: what the caller passed.
+        low: smallest value allowed.
+        high: largest value allowed, ``None`` for any.
 
     Raises:
         InputTypeError: if ``got`` is not a whole number (``True`` is none).

@@ -50,6 +50,11 @@ def power_law(m: int, exponent: float, gamma: float = 0.0) -> Tensor:
 
     An exponent of at most 1 has no infinite-width limit: its shares tend to zero as m grows.
 
+    Args:
+        m: number of nodes.
+        exponent: of the law, at least 0.
+        gamma: the part that is shared out equally, in [0, 1].
+
     Returns:
         The lambda_j, ``(m,)`` float64, summing to one.
 
@@ -62,7 +67,12 @@ def power_law(m: int, exponent: float, gamma: float = 0.0) -> Tensor:
 
 
 def uniform(m: int) -> Tensor:
-    """The symmetrical scaling: 1/m for each of ``m`` nodes, as in the NTK parameterisation."""
+    """The symmetrical scaling: 1/m for each of ``m`` nodes, as in the NTK parameterisation.
+
+    Raises:
+        InputError: if ``m`` is below 1.
+        InputTypeError: if it is no whole number.
+    """
     return torch.full((check_integer("m", m, 1),), 1 / m, dtype=torch.float64, device="cpu")
 
 

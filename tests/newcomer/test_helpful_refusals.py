@@ -145,3 +145,20 @@ def test_big_arguments_are_told_in_a_few_words():
     assert len(outlined(list(range(10_000)))) < 200
     with pytest.raises(InputTypeError, match=r"x1: got ndarray of shape \(16, 8\).*torch.as_tensor makes one of it$"):
         ww.kernels.MLP(1).ntk(X.numpy())
+
+
+def test_bench_says_which_option_gives_the_example(tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDTHWISE_CACHE", str(tmp_path))
+    done = CliRunner().invoke(app, ["bench", "mlp", "--set", "in_features=64", "--out", str(tmp_path)])
+    said = " ".join(done.output.split())
+    assert done.exit_code == 2
+    assert "--input: got 3x32x32, allowed is the shape of one example that the model takes" in said
+
+
+def test_the_command_line_is_named_the_same_by_python_m(monkeypatch, capsys):
+    from widthwise.cli import main
+
+    monkeypatch.setattr("sys.argv", ["/somewhere/__main__.py", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "Usage: widthwise " in capsys.readouterr().out

@@ -190,8 +190,8 @@ def test_the_score_is_sklearns():
     accuracy = objective_for("classification").score(outputs, labels)
     r2 = objective_for("regression").score(outputs, values)
     for i in range(2):
-        assert float(accuracy[i]) == pytest.approx(accuracy_score(labels, outputs[i].argmax(-1)))
-        assert float(r2[i]) == pytest.approx(r2_score(values, outputs[i]), abs=1e-6)
+        assert float(accuracy[i]) == pytest.approx(accuracy_score(labels.numpy(), outputs[i].argmax(-1).numpy()))
+        assert float(r2[i]) == pytest.approx(r2_score(values.numpy(), outputs[i].numpy()), abs=1e-6)
 
 
 def test_bad_input_is_named():

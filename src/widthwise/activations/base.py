@@ -131,6 +131,12 @@ def affine(base: Activation, *, outer: float = 1.0, inner: float = 1.0, offset: 
     negative when the mean is, and leaves the derivative alone (both are misprinted in the paper on linearized
     difference networks, (57) and (62)).
 
+    Args:
+        base: the activation inside.
+        outer: multiplies its result.
+        inner: multiplies its argument.
+        offset: is added at the end.
+
     Raises:
         InputError: if a number is not finite, or ``inner`` is 0.
 

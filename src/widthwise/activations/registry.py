@@ -107,6 +107,9 @@ def of_module(module: nn.Module) -> Activation | None:
 
     Subclasses count as their own kind and are not taken for their parents.
 
+    Raises:
+        InputTypeError: if ``module`` is no module.
+
     Example:
         >>> of_module(nn.ELU(0.5)).name, of_module(nn.Linear(2, 2))
         ('elu(0.5)', None)

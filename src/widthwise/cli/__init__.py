@@ -44,4 +44,4 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="widthwise")  # also as `python -m widthwise`, where the completion would be named after Python

@@ -72,12 +72,22 @@ def bench_command(
                 watch(len(speeds), total, f"{speed.layer} {speed.work}")
     except KeyboardInterrupt:
         stopped = True
+    except InputError as error:
+        raise _about_the_example(error, sizes) from error
     if speeds:
         out.print(speed_table(speeds))
         _write(speeds, to, {"model": model, "arguments": arguments or [], "input": list(sizes), "batch": batch})
     if stopped:
         typer.echo(f"stopped: {len(speeds)} of {total} measurements are done and kept", err=True)
         raise typer.Exit(_INTERRUPTED)
+
+
+def _about_the_example(error: InputError, sizes: tuple[int, ...]) -> InputError:
+    """The same error, but for a model that does not take such an example: then with the option that gives its shape."""
+    if not str(error).startswith("example:"):
+        return error
+    got = "x".join(map(str, sizes))
+    return InputError(f"--input: got {got}, allowed is the shape of one example that the model takes ({error})")
 
 
 def _sizes(shape: str) -> tuple[int, ...]:

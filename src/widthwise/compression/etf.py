@@ -50,6 +50,10 @@ def simplex_etf(
 def etf_objective(M: int, activation: str | Activation) -> float:
     """Return R_ETF = M / (g(1) + (M - 1) g(-1/(M - 1))), the limit objective of a simplex ETF (32); it may be infinite.
 
+    Raises:
+        InputError: if ``M`` is below 1, or for an unknown activation.
+        InputTypeError: if ``M`` is no whole number.
+
     Example:
         >>> round(etf_objective(5, "relu"), 6)
         5.514991
@@ -84,7 +88,14 @@ def best_orientation(target: Target, M: int, *, restarts: int = 8, generator: to
 
 
 def random_frames(count: int, rows: int, d: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Return ``count`` uniformly distributed sets of orthonormal rows, shape (count, rows, d), float64 on the CPU."""
+    """Return ``count`` uniformly distributed sets of orthonormal rows, shape (count, rows, d), float64 on the CPU.
+
+    Args:
+        count: number of sets.
+        rows: in each, at most ``d``.
+        d: length of a row.
+        generator: draws them.
+    """
     gaussian = torch.randn(count, d, rows, dtype=torch.float64, generator=generator)
     Q, R = torch.linalg.qr(gaussian)
     frames: Tensor = (Q * R.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)).mT

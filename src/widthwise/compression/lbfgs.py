@@ -47,6 +47,10 @@ def lbfgs(
         manifold: where the points live.
         watch: anything else to record along the way.
 
+    Raises:
+        InputError: if ``iterations``, ``tolerance`` or ``memory`` is out of range.
+        InputTypeError: if one of them is no number.
+
     Example:
         The eigenvector of the largest eigenvalue minimises -x'Ax on the sphere:
 

@@ -41,7 +41,13 @@ def limit_objective(V: Tensor, activation: str | Activation) -> Tensor:
 
 
 def network_distance(V: Tensor, other: Tensor, activation: str | Activation) -> Tensor:
-    """Return the Frobenius norm of G_VV - G_V'V' (35) for unit rows in one order, shape (...)."""
+    """Return the Frobenius norm of G_VV - G_V'V' (35) for unit rows in one order, shape (...).
+
+    Args:
+        V: unit rows, shape (..., M, d).
+        other: V', of the same shape.
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+    """
     distance: Tensor = torch.linalg.matrix_norm(gram(V, activation=activation) - gram(other, activation=activation))
     return distance
 
@@ -50,6 +56,10 @@ def simplex_is_optimal(M: int, activation: str | Activation) -> bool:
     """Return whether the argument above proves that the simplex ETF maximises R among all M unit vectors.
 
     ``False`` means that the argument does not apply, not that another configuration is better.
+
+    Raises:
+        InputError: if ``M`` is below 1, or for an unknown activation.
+        InputTypeError: if ``M`` is no whole number.
 
     Example:
         >>> simplex_is_optimal(12, "relu"), simplex_is_optimal(12, "tanh")
@@ -68,6 +78,15 @@ def objective_bound(M: int, d: int, activation: str | Activation) -> float:
 
     Every power c^k of an energy with coefficients summing to one is at least its mean over the sphere, and at least
     1/M where k is even; R_ETF is the bound where :func:`simplex_is_optimal`.
+
+    Args:
+        M: number of unit vectors.
+        d: their dimension.
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+
+    Raises:
+        InputError: if ``M`` or ``d`` is below 1, or for an unknown activation.
+        InputTypeError: if ``M`` or ``d`` is no whole number.
 
     Example:
         >>> objective_bound(4, 3, "relu") == etf_objective(4, "relu")

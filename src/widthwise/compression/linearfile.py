@@ -54,7 +54,9 @@ class LinearFile:
             except (ValueError, TypeError, RecursionError) as error:
                 raise DataError(f"{os.fspath(path)}: cannot be read, its {_KIND!r} is damaged ({error})") from error
         if any(name.startswith(_MASK) for name in tensors):
-            raise InputError(f"{os.fspath(path)}: got weights with a mask, allowed are dense ones")
+            raise InputError(
+                f"{os.fspath(path)}: got weights with a mask, allowed are dense ones; compress first, then prune"
+            )
         return cls(tensors, metadata)
 
     @property

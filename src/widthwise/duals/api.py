@@ -119,7 +119,13 @@ def mean(activation: ActivationLike, q: Tensor | float) -> Tensor:
 
 
 def second_moment(activation: ActivationLike, q: Tensor | float, *, slope: bool = False) -> Tensor:
-    """Return E[phi(sqrt(q) Z)^2], or E[phi'(sqrt(q) Z)^2] if ``slope``: the dual at c = 1, without its series."""
+    """Return E[phi(sqrt(q) Z)^2], or E[phi'(sqrt(q) Z)^2] if ``slope``: the dual at c = 1, without its series.
+
+    Args:
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+        q: variance, a number or a tensor of any shape.
+        slope: whether it is that of phi'.
+    """
     known, q = get(activation), _variance("q", q)
     if known.closed_form is not None:
         form = known.closed_form.derivative if slope else known.closed_form.dual
@@ -132,6 +138,11 @@ def hermite_coefficients(activation: ActivationLike, degree: int, q: Tensor | fl
     """Return gamma_k = E[phi(sqrt(q) Z) h_k(Z)], k = 0..degree, h_k the normalised probabilists' Hermite polynomials.
 
     The dual is sum_k gamma_k^2 c^k ((53), (54) of the paper on linearized difference networks).
+
+    Args:
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+        degree: the highest k.
+        q: variance, a number or a tensor of any shape.
 
     Returns:
         A tensor of shape ``(degree + 1, *q.shape)``.

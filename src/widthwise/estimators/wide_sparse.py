@@ -228,6 +228,11 @@ class WideSparseRegressor(MultiOutputMixin, RegressorMixin, _WideSparse):  # typ
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on ``X`` ``(n, d)`` and ``y`` ``(n,)`` or ``(n, k)``.
 
+        Args:
+            X: inputs ``(n, d)``.
+            y: targets ``(n,)`` or ``(n, k)``.
+            sample_weight: of each example in the loss and in standardisation, ``(n,)``; 1 by default.
+
         Raises:
             InputError: if a parameter is not allowed.
             ValueError: if the data are not numbers, are not finite or do not match.
@@ -238,7 +243,17 @@ class WideSparseRegressor(MultiOutputMixin, RegressorMixin, _WideSparse):  # typ
         return self._fit(x, columns, weights, columns.shape[1], None)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """One more pass over these examples; those of the first call tell how features and targets are standardised."""
+        """One more pass over these examples; those of the first call tell how features and targets are standardised.
+
+        Args:
+            X: inputs ``(n, d)``.
+            y: targets ``(n,)`` or ``(n, k)``.
+            sample_weight: of each example in the loss and in standardisation, ``(n,)``; 1 by default.
+
+        Raises:
+            InputError: if a parameter is not allowed.
+            ValueError: if the data are not numbers, are not finite, do not match, or have other columns than before.
+        """
         is_first = not hasattr(self, "_engine")
         x, values, weights = self._checked(X, y, sample_weight, reset=is_first)
         if is_first:
@@ -276,6 +291,11 @@ class WideSparseClassifier(ClassifierMixin, _WideSparse):  # type: ignore[misc]
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on ``X`` ``(n, d)`` and labels ``y`` ``(n,)``.
+
+        Args:
+            X: inputs ``(n, d)``.
+            y: labels ``(n,)``, of any type that can be sorted.
+            sample_weight: of each example in the loss and in standardisation, ``(n,)``; 1 by default.
 
         Raises:
             InputError: if a parameter is not allowed, or there is one class only.

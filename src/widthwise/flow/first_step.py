@@ -26,8 +26,17 @@ def first_step_mean(activation: ActivationLike, X: Tensor, lam: Tensor, *, varia
 
     It is -(lambda_j / sqrt d) sum_i x_ik E[phi phi'](x_i); the targets drop out, the signs being symmetric.
 
+    Args:
+        activation: phi.
+        X: inputs ``(n, d)``.
+        lam: the node scalings, ``(m,)``.
+        variance: of an initial weight.
+
     Returns:
         ``(m, d)`` float64.
+
+    Raises:
+        InputError: for inputs, scalings or a variance that are not allowed.
     """
     known, gauss = activations.get(activation), PreActivations.of(X, variance)
     mean = duals.mean(_times_slope(known), gauss.q)
@@ -50,6 +59,9 @@ def first_step_rms(activation: ActivationLike, X: Tensor, y: Tensor, lam: Tensor
 
     Returns:
         ``(m, d)`` float64.
+
+    Raises:
+        InputError: if there is not one target for each input, or for an argument that is not allowed.
     """
     known, gauss = activations.get(activation), PreActivations.of(X, variance)
     lam, y = check_scaling("lam", lam), y.double().flatten()

@@ -60,6 +60,14 @@ def mean_ntg(activation: ActivationLike, X: Tensor, *, variance: float = 1.0) ->
 def kappa(activation: ActivationLike, X: Tensor, *, variance: float = 1.0) -> float:
     """Smallest eigenvalue kappa_n of the mean NTG (10); 0, with a warning, where an input occurs twice.
 
+    Args:
+        activation: phi.
+        X: inputs ``(n, d)``.
+        variance: of an initial weight.
+
+    Raises:
+        InputError: for inputs or a variance that are not allowed.
+
     Warns:
         DegenerateWarning: if an input occurs twice.
     """
@@ -70,7 +78,16 @@ def kappa(activation: ActivationLike, X: Tensor, *, variance: float = 1.0) -> fl
 
 
 def variance_constant(activation: ActivationLike, X: Tensor, *, variance: float = 1.0) -> float:
-    """C0 of (12): sum_ik (x_i . x_k / d)^2 Var[phi'(Z_i) phi'(Z_k)]."""
+    """C0 of (12): sum_ik (x_i . x_k / d)^2 Var[phi'(Z_i) phi'(Z_k)].
+
+    Args:
+        activation: phi.
+        X: inputs ``(n, d)``.
+        variance: of an initial weight.
+
+    Raises:
+        InputError: for inputs or a variance that are not allowed.
+    """
     known, gauss = activations.get(activation), PreActivations.of(X, variance)
     square = Activation(
         f"squared slope of {known.name}", lambda z: known.derivative(z).square(), kinks=known.kinks, jumps=known.kinks
@@ -80,7 +97,17 @@ def variance_constant(activation: ActivationLike, X: Tensor, *, variance: float 
 
 
 def total_variance(activation: ActivationLike, X: Tensor, lam: Tensor, *, variance: float = 1.0) -> float:
-    """E|NTG - mean NTG|_F^2 at initialization: C0 sum_j lambda_j^2, of which (12) is the limit as m grows."""
+    """E|NTG - mean NTG|_F^2 at initialization: C0 sum_j lambda_j^2, of which (12) is the limit as m grows.
+
+    Args:
+        activation: phi.
+        X: inputs ``(n, d)``.
+        lam: the node scalings, ``(m,)``.
+        variance: of an initial weight.
+
+    Raises:
+        InputError: for inputs, scalings or a variance that are not allowed.
+    """
     return variance_constant(activation, X, variance=variance) * float(check_scaling("lam", lam).square().sum())
 
 
@@ -131,7 +158,11 @@ def limiting_ntg(
 
 
 def guaranteed_rate(gamma: float, kappa_n: float) -> float:
-    """Rate gamma kappa_n / 2 at which the loss falls at least, with high probability for large m (4.1 b)."""
+    """Rate gamma kappa_n / 2 at which the loss falls at least, with high probability for large m (4.1 b).
+
+    Raises:
+        InputError: if ``gamma`` is outside [0, 1] or ``kappa_n`` is negative.
+    """
     return check_number("gamma", gamma, 0, 1) * check_number("kappa_n", kappa_n, 0) / 2
 
 

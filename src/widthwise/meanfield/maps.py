@@ -60,7 +60,20 @@ def covariance_map(
     *,
     kernel_size: Kernel = None,
 ) -> Tensor:
-    """Return the covariance after a layer of two inputs of variances ``q1``, ``q2`` and correlation ``c`` before it."""
+    """Return the covariance after a layer of two inputs of variances ``q1``, ``q2`` and correlation ``c`` before it.
+
+    Args:
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+        q1: variance of one input before the layer, a number or a tensor.
+        q2: that of the other.
+        c: their correlation.
+        sigma_w: standard deviation of a weight times the root of the fan-in.
+        sigma_b: standard deviation of a bias.
+        kernel_size: as in :func:`variance_map`.
+
+    Raises:
+        InputError: for an argument out of range.
+    """
     sigma_w, sigma_b = _sigmas(sigma_w, sigma_b)
     return sigma_b**2 + sigma_w**2 * _over_kernel(dual(activation, q1, q2, c), kernel_size)
 
@@ -69,6 +82,16 @@ def correlation_map(
     activation: ActivationLike, c: Tensor | float, q: Tensor | float, sigma_w: float, sigma_b: float
 ) -> Tensor:
     """Return the correlation after a layer of two inputs of equal variance ``q`` and correlation ``c`` before it.
+
+    Args:
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+        c: correlation before the layer, a number or a tensor.
+        q: variance of each input before it.
+        sigma_w: standard deviation of a weight times the root of the fan-in.
+        sigma_b: standard deviation of a bias.
+
+    Raises:
+        InputError: for an argument out of range.
 
     Example:
         >>> correlation_map("relu", 0.0, 1.0, 2**0.5, 0.0)  # 1 / pi

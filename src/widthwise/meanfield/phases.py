@@ -28,6 +28,12 @@ def fixed_point(activation: ActivationLike, sigma_w: float, sigma_b: float, *, s
     It is the fixed point of the variance map next to ``start`` in the direction in which the map moves it: itself where
     every variance stays (ReLU on the edge of chaos), 0 if the signal dies, ``inf`` if it explodes.
 
+    Args:
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+        sigma_w: standard deviation of a weight times the root of the fan-in.
+        sigma_b: standard deviation of a bias.
+        start: the variance to begin from, above 0.
+
     Raises:
         InputError: for a negative or NaN argument.
 
@@ -76,7 +82,17 @@ def chi(activation: ActivationLike, sigma_w: float, sigma_b: float, *, q: float 
 
 
 def variance_slope(activation: ActivationLike, sigma_w: float, sigma_b: float, *, q: float | None = None) -> float:
-    """Return the variance map's derivative at ``q``, by default its fixed point, which attracts if this is below 1."""
+    """Return the variance map's derivative at ``q``, by default its fixed point, which attracts if this is below 1.
+
+    Args:
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+        sigma_w: standard deviation of a weight times the root of the fan-in.
+        sigma_b: standard deviation of a bias.
+        q: where; by default at the fixed point.
+
+    Raises:
+        InputError: for a negative or NaN argument.
+    """
     at = fixed_point(activation, sigma_w, sigma_b) if q is None else check_number("q", q, low=0.0)
     if at == 0:  # then phi(0) = 0 and the map starts as chi q
         return chi(activation, sigma_w, sigma_b, q=0.0)
@@ -97,6 +113,9 @@ def phase(activation: ActivationLike, sigma_w: float, sigma_b: float, *, toleran
         sigma_b: standard deviation of a bias.
         tolerance: how far from 1 chi still counts as the edge; by default correlations then last a thousand layers.
 
+    Raises:
+        InputError: for a negative or NaN argument.
+
     Example:
         >>> [phase("tanh", sigma_w, 0.05) for sigma_w in (0.9, 1.1225, 1.5)]
         ['ordered', 'edge', 'chaotic']
@@ -109,6 +128,14 @@ def phase(activation: ActivationLike, sigma_w: float, sigma_b: float, *, toleran
 
 def correlation_fixed_point(activation: ActivationLike, sigma_w: float, sigma_b: float) -> float:
     """Return the correlation that any two inputs tend to: 1 in the ordered phase and on the edge, less in the chaotic.
+
+    Args:
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+        sigma_w: standard deviation of a weight times the root of the fan-in.
+        sigma_b: standard deviation of a bias.
+
+    Raises:
+        InputError: for a negative or NaN argument.
 
     Example:
         >>> correlation_fixed_point("tanh", 2.0, 0.0)
@@ -132,6 +159,14 @@ def depth_scales(activation: ActivationLike, sigma_w: float, sigma_b: float) -> 
 
     xi = -1 / log of the map's slope at its fixed point; ``inf`` where that slope is 1 or more, as on the edge of chaos,
     where correlations approach 1 as a power of depth.
+
+    Args:
+        activation: a name, an :class:`~widthwise.activations.Activation`, a module or a function.
+        sigma_w: standard deviation of a weight times the root of the fan-in.
+        sigma_b: standard deviation of a bias.
+
+    Raises:
+        InputError: for a negative or NaN argument.
 
     Example:
         >>> xi_q, xi_c = depth_scales("relu", 1.0, 0.5)

@@ -57,7 +57,12 @@ class NodeScaled(nn.Module):
         self.nodes = len(self.lam)  # m of the factor: stays what it was when nodes are removed
 
     def forward(self, *args: object, **kwargs: object) -> Tensor:
-        """Return the layer's output, each node times its factor."""
+        """Return the layer's output, each node times its factor.
+
+        Raises:
+            InputTypeError: if the layer inside gives no tensor.
+            InputError: if its output has not one node for each factor.
+        """
         out = self.layer(*args, **kwargs)
         if not isinstance(out, Tensor):
             raise InputTypeError(f"layer: its output is a {type(out).__name__}, allowed is a tensor")

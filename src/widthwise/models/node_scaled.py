@@ -73,7 +73,11 @@ class Shallow(nn.Module):
         return (self.lam.sqrt() * self.sign).to(self.weight.dtype)
 
     def features(self, x: Tensor) -> Tensor:
-        """The hidden outputs phi(Z_j(x)), ``(n, m)``, for examples ``(n, ...)``."""
+        """The hidden outputs phi(Z_j(x)), ``(n, m)``, for examples ``(n, ...)``.
+
+        Raises:
+            InputError: if examples have another number of features than the weights.
+        """
         x = x.flatten(1)
         if x.shape[1] != self.weight.shape[1]:
             raise InputError(f"x: got {x.shape[1]} features an example, allowed are {self.weight.shape[1]}")

@@ -129,6 +129,9 @@ def rows_as_dicts(comparison: Comparison) -> list[Record]:
     Returns:
         One dictionary a row. ``mean``, ``spread`` and ``difference`` (to the baseline) leave diverged seeds
         out and are ``None`` where nothing is left; ``test`` and ``validation`` hold every seed.
+
+    Raises:
+        InputTypeError: if ``comparison`` is none.
     """
     reference = baseline(check_type("comparison", comparison, Comparison))
     return [_record(row, reference) for row in ranked(comparison)]

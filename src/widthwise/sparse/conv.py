@@ -93,7 +93,11 @@ class SparseConv2d(SparseWeight):
         return cls(layer.weight.detach(), bias, *steps, mask=mask)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` of shape (N, in_channels, H, W) or (in_channels, H, W) to the same with out_channels."""
+        """``x`` of shape (N, in_channels, H, W) or (in_channels, H, W) to the same with out_channels.
+
+        Raises:
+            InputTypeError: if ``x`` is of another dtype than the weights.
+        """
         size = self._checked_size(x)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(self.values.dtype)

@@ -79,6 +79,10 @@ def plan(
         batch: examples a batch.
         training: whether the backward pass counts.
         example: a batch.
+
+    Raises:
+        InputError: for an unknown policy, a batch below 1, or a mask of another model.
+        InputTypeError: for an argument of the wrong type.
     """
     check_type("model", model, nn.Module)
     check_choice("policy", policy, ("auto", "always"))
@@ -158,6 +162,9 @@ def densify(model: nn.Module) -> nn.Module:
 
     Returns:
         The same model; a new layer where ``model`` itself is a sparse layer.
+
+    Raises:
+        InputTypeError: if ``model`` is no module.
     """
     check_type("model", model, nn.Module)
     inner = unwrapped(model)

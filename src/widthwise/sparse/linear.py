@@ -181,7 +181,12 @@ class SparseLinear(SparseWeight):
         return self.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` of shape (..., in_features) to (..., out_features)."""
+        """``x`` of shape (..., in_features) to (..., out_features).
+
+        Raises:
+            InputError: if ``x`` has another number of features.
+            InputTypeError: if it is of another dtype than the weights.
+        """
         if (answer := _small.respond(self, x)) is not None:
             return answer
         if x.dim() == 0 or x.shape[-1] != self.in_features:

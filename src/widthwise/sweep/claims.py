@@ -22,6 +22,8 @@ from widthwise.store import Store, run_hash
 
 __all__ = ["Claims", "Failure", "State"]
 
+_NAMESPACE = Path("/proc/self/ns/pid")
+
 LEASE = 60.0
 """Seconds a claim holds."""
 
@@ -128,7 +130,7 @@ def _place() -> str:
     """Names the machine, and within it the container, whose process numbers mean something to us."""
     inside = ""
     with suppress(OSError):
-        inside = str(Path("/proc/self/ns/pid").readlink())
+        inside = str(_NAMESPACE.readlink())
     return f"{platform.node()}{inside}"
 
 

@@ -77,7 +77,13 @@ class Family:
             return self._engine.forward(self.params, x)
 
     def gradients(self, x: Tensor, y: Tensor, objective: Objective) -> dict[str, Tensor]:
-        """Gradient of each network's mean loss, name -> ``(nets, *shape)``; zero at pruned weights."""
+        """Gradient of each network's mean loss, name -> ``(nets, *shape)``; zero at pruned weights.
+
+        Args:
+            x: inputs of every network, ``(nets, batch, ...)``.
+            y: their targets, ``(nets, batch)`` or ``(nets, batch, k)``.
+            objective: what is minimised.
+        """
         self.template.train()
         grads = self._engine.gradients(self.params, x, y, objective)
         for name, alive in self._alive.items():

@@ -102,7 +102,14 @@ def train(
 
 
 def evaluate(family: Family, data: Pair, objective: Objective, *, chunk: int = 2000) -> Tensor:
-    """The metric of each network on a whole set, ``(nets,)`` in float64; NaN for a diverged network."""
+    """The metric of each network on a whole set, ``(nets,)`` in float64; NaN for a diverged network.
+
+    Args:
+        family: the networks.
+        data: inputs ``(n, ...)`` and targets, the same for all.
+        objective: whose metric it is.
+        chunk: examples at a time.
+    """
     x, y = data
     outputs = [family.forward(part.expand(len(family), *part.shape)) for part in torch.split(x, chunk)]
     return objective.score(torch.cat(outputs, 1), y)

@@ -4,4 +4,6 @@ import sys
 
 from widthwise.experiments.command import run
 
+__all__ = ["run"]
+
 sys.exit(run("wider-nets"))

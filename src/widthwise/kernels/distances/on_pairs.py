@@ -16,6 +16,11 @@ __all__ = ["nngp_on_pairs", "random_pairs"]
 def random_pairs(rows: int, pairs: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Indices of random pairs of different rows; all pairs, once each, where there are no more than ``pairs``.
 
+    Args:
+        rows: number of rows.
+        pairs: number of pairs wanted.
+        seed: draws them.
+
     Raises:
         InputTypeError: if an argument is not a whole number.
         InputError: if there are fewer than 2 rows, no pairs are asked for, or ``seed`` is negative.

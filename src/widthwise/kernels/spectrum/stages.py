@@ -48,11 +48,24 @@ class Spectrum:
     second: float
 
     def kappa(self, lipschitz: float = 1.0) -> float:
-        """The condition (40), ``B^2 |X|^2 / lambda_min(H)``, for an activation with ``|phi'| <= B = lipschitz``."""
+        """The condition (40), ``B^2 |X|^2 / lambda_min(H)``, for an activation with ``|phi'| <= B = lipschitz``.
+
+        Raises:
+            InputError: if ``lipschitz`` is not above 0.
+        """
         return check_number("lipschitz", lipschitz, 0, low_open=True) ** 2 * self.largest / self.smallest
 
     def width(self, *, delta: float = 0.5, failure: float = 0.01, lipschitz: float = 1.0) -> int:
-        """The width the matrix Chernoff bound asks for, see :func:`chernoff_width`."""
+        """The width the matrix Chernoff bound asks for, see :func:`chernoff_width`.
+
+        Args:
+            delta: how far from 1 the kernel's ratio to its limit may be, in (0, 1).
+            failure: probability that it is farther.
+            lipschitz: a bound on ``|phi'|``.
+
+        Raises:
+            InputError: for a number out of range.
+        """
         return chernoff_width(self.kappa(lipschitz), self.n, delta=delta, failure=failure)
 
 

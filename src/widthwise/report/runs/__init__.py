@@ -34,6 +34,11 @@ def write_runs(
 ) -> list[Part]:
     """Write the page of :func:`report_runs` to ``path``, whole or not at all.
 
+    Args:
+        runs: files or folders that ``compare``, ``reproduce`` or ``sweep`` wrote.
+        path: the page.
+        metric: the result of a sweep to explain; by default the most usual one.
+
     Returns:
         What it reports on.
 
