@@ -26,7 +26,13 @@ ELSEWHERE = {
     "widening.md": "widening/test_widening_page.py",
     "tables.md": "estimators/test_tables_page.py",
 }
-WITHOUT = {"README.md", "compatibility.md", "theory.md"}  # tables that lead to code
+WITHOUT = {
+    "README.md",
+    "compatibility.md",
+    "fuzzing.md",
+    "numerics.md",
+    "theory.md",
+}  # tables that lead to code or tests
 
 
 @pytest.mark.parametrize("name", [name for name in BLOCKS if name not in ELSEWHERE])
