@@ -25,6 +25,11 @@ def check_header(stream: IO[bytes], size: int) -> None:
         ValueError: if it declares Python objects, or more or less than there is.
     """
     version = npy.read_magic(stream)
+    start, width = stream.tell(), 2 if version == _FIRST else 4
+    length = int.from_bytes(stream.read(width), "little")
+    if length > size:
+        raise ValueError(f"its header declares {length} bytes of itself, more than there are")
+    stream.seek(start)
     header = npy.read_array_header_1_0 if version == _FIRST else npy.read_array_header_2_0
     shape, _, dtype = header(stream)
     if dtype.hasobject:

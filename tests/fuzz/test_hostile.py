@@ -6,6 +6,7 @@ import io
 import json
 import sqlite3
 import struct
+import tracemalloc
 import zipfile
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 from widthwise import checkpoint
+from widthwise._arrayfile import read_array
 from widthwise.comparison.rows import check_result
 from widthwise.compression.linearfile import LinearFile
 from widthwise.data import idx, load
@@ -305,6 +307,20 @@ def test_a_spectrum_of_another_hand(tmp_path, content):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError):
             extreme_eigenvalues(_ROWS, folder=tmp_path, tile=2)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_a_header_of_gigabytes_is_not_waited_for(tmp_path, version):
+    """NumPy asks for as many bytes as a header says it has, which a file object makes room for at once."""
+    path, width = tmp_path / "a.npy", 2 if version == (1, 0) else 4
+    path.write_bytes(b"\x93NUMPY" + bytes(version) + b"\xff" * width + b"{")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="header declares"):
+            read_array(path, (None,), np.float64)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["vectors.npy", "tile-0000-0000.npy", "tile-0001-0000.npy"])
