@@ -17,6 +17,7 @@ from benchmarks.faults.jobs import Job
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130
+LOADING = time.process_time()  # seconds of a core until now, most of which PyTorch took
 LIMIT = 600.0  # seconds after which a process hangs
 _SOON = 120.0  # seconds in which the workers of a killed process must be gone: they look once they are loaded
 
@@ -35,6 +36,7 @@ class Running:
         folder.mkdir(parents=True, exist_ok=True)
         self.output = folder.with_name(f"{folder.name}.{time.monotonic_ns()}.out")
         self.code: int | None = None
+        self.worked = 0.0
         if fresh:
             with self.output.open("w") as file:
                 command = [sys.executable, "-m", "benchmarks.faults", "--act", job.name, str(folder)]
@@ -50,8 +52,9 @@ class Running:
                 _live(job, folder, self.output)
 
     def ended(self) -> bool:
-        """Whether it is over; without waiting."""
+        """Whether it is over; without waiting. Notes the seconds of a core that it, without its workers, has had."""
         if self.code is None:
+            self.worked = _worked(self.pid)
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.code = os.waitstatus_to_exitcode(status) if pid else None
         return self.code is not None
@@ -93,8 +96,8 @@ class Running:
             time.sleep(0.01)
 
 
-def warm(job: Job, folder: Path) -> float:
-    """Run a job undisturbed and load here what it loaded; the seconds that it takes then, forked."""
+def warm(job: Job, folder: Path) -> tuple[float, float]:
+    """Run a job undisturbed and load here what it loaded; the seconds that it takes then, and those of a core."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -113,7 +116,7 @@ def warm(job: Job, folder: Path) -> float:
     process = Running(job, folder / "undisturbed")
     assert process.wait() == 0, process.said()
     process.forget()
-    return time.monotonic() - began
+    return time.monotonic() - began, process.worked
 
 
 def _live(job: Job, folder: Path, output: Path, tell: int | None = None) -> NoReturn:
@@ -152,6 +155,11 @@ def _act(job: Job, folder: Path) -> int:
 def _listen() -> None:
     """Ctrl-C is ignored by what a shell starts in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _worked(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _session(leader: int) -> list[int]:

@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.held import Watcher
-from benchmarks.faults.processes import INTERRUPTED, Running
+from benchmarks.faults.processes import INTERRUPTED, LOADING, Running
 from benchmarks.faults.tries import Count, Ground
 
 _FRESH = 10  # every so manyth try loads everything anew, which cannot be disturbed in a forked process
 _AFTER = 0.03  # seconds after a write within which a fault is to strike
-_LOADING = 2.0  # times as long it takes then, about
 
 
 def kills(count: Count, ground: Ground, tries: int, draw: random.Random) -> None:
@@ -38,7 +37,7 @@ def _again_and_again(count: Count, ground: Ground, tries: int, draw: random.Rand
     for i in count.rest(tries):
         fresh = i % _FRESH == _FRESH - 1
         process = Running(ground.job, watcher.folder, fresh=fresh)
-        _wait(process, watcher.folder, ground.seconds * (_LOADING if fresh else 1.0), draw)
+        _wait(process, watcher.folder, ground.work + (LOADING if fresh else 0.0), draw)
         over = process.ended()
         if over:  # too late for a try
             ended += 1
@@ -58,10 +57,10 @@ def _again_and_again(count: Count, ground: Ground, tries: int, draw: random.Rand
     ground.drop(watcher)
 
 
-def _wait(process: Running, folder: Path, seconds: float, draw: random.Random) -> None:
-    """Until a random moment of its life; for half of the tries one shortly after it wrote."""
-    until = time.monotonic() + draw.uniform(0, seconds)
-    while time.monotonic() < until and not process.ended():
+def _wait(process: Running, folder: Path, work: float, draw: random.Random) -> None:
+    """Until a random moment of its life, by the time of a core it has had; for half of the tries a write later."""
+    until = draw.uniform(0, work)
+    while not process.ended() and process.worked < until:
         time.sleep(0.002)
     if draw.random() < 0.5:
         before = _newest(folder)

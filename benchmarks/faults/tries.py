@@ -75,7 +75,7 @@ class Ground:
     def __init__(self, job: Job, folder: Path) -> None:
         self.job, self._folder = job, folder
         folder.mkdir(parents=True)
-        self.seconds = warm(job, folder)
+        self.seconds, self.work = warm(job, folder)
         self.undisturbed = folder / "undisturbed"
         self.wanted: State = job.result(self.undisturbed)
         self._made = 0
