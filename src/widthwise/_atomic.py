@@ -44,7 +44,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.replace(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def made_folder(path: str | os.PathLike[str]) -> Path:
@@ -81,8 +82,8 @@ def check_folder(folder: Path) -> None:
         raise
 
 
-def _workplace(target: Path) -> tuple[Path, int]:
-    """An empty folder beside the target, and the lock that tells others that its process lives."""
+def _workplace(target: Path) -> tuple[Path, int | None]:
+    """An empty folder beside the target, and the lock that tells others that its process lives, where there are any."""
     while True:
         try:
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_SUFFIX, dir=target.parent))
@@ -93,6 +94,8 @@ def _workplace(target: Path) -> tuple[Path, int]:
             lock = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:  # taken for abandoned before it was locked
             continue
+        except PermissionError:  # Windows opens no folders
+            return folder, None
         hold_alone(lock)
         if folder.exists():
             return folder, lock
