@@ -118,6 +118,14 @@ def test_a_matrix_too_wide_for_sixteen_bits(batch):
         torch.testing.assert_close(layer(x), x @ layer.dense().t() + layer.bias)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_wide_indices_give_the_same(batch):
+    layer = layer_of(12, 300, 0.1)
+    x, result = torch.randn(batch, 300, dtype=torch.float64), torch.empty(batch, 12, dtype=torch.float64)
+    _small.product(x, layer.values, layer.bias, layer.columns.to(torch.int32), layer.starts, False, result)
+    assert torch.equal(result, usual(layer, x))
+
+
 @pytest.mark.parametrize("shape", [(30,), (1, 1, 30), (2, 3, 30), (0, 30), (2, 0, 30)])
 def test_any_leading_shape(shape):
     layer = layer_of()

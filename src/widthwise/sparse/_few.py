@@ -113,7 +113,7 @@ def _one_now(values, indices, starts, length, rows, x, y, bias, clip, weights):
 
 @njit
 def _few_now(
-    values, indices, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch, by_example,
+    values, indices, starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch, by_example,
     by_feature, packed,
 ):  # fmt: skip
     wide, place = batch > FEW // 2, alike(values, packed)
@@ -169,16 +169,16 @@ def few_f32_u16(a):
     _few_for_team(_f32(a[1]), _u16(a[2]), a)
 
 
-def one_now_f32_u16(values, columns, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, weights):
+def one_now_f32_u16(values, columns, starts, length, rows, x, y, bias, clip, weights):
     _one_now(_f32(values), _u16(columns), starts, length, rows, x, y, bias, clip, weights)
 
 
 def few_now_f32_u16(
-    values, columns, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch, by_example,
+    values, columns, starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch, by_example,
     by_feature, packed,
 ):  # fmt: skip
     _few_now(
-        _f32(values), _u16(columns), starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch,
+        _f32(values), _u16(columns), starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch,
         by_example, by_feature, packed,
     )  # fmt: skip
 
@@ -191,16 +191,16 @@ def few_f32_i32(a):
     _few_for_team(_f32(a[1]), _i32(a[2]), a)
 
 
-def one_now_f32_i32(values, columns, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, weights):
+def one_now_f32_i32(values, columns, starts, length, rows, x, y, bias, clip, weights):
     _one_now(_f32(values), _i32(columns), starts, length, rows, x, y, bias, clip, weights)
 
 
 def few_now_f32_i32(
-    values, columns, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch, by_example,
+    values, columns, starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch, by_example,
     by_feature, packed,
 ):  # fmt: skip
     _few_now(
-        _f32(values), _i32(columns), starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch,
+        _f32(values), _i32(columns), starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch,
         by_example, by_feature, packed,
     )  # fmt: skip
 
@@ -217,16 +217,16 @@ def few_f64_u16(a):
     _few_for_team(_f64(a[1]), _u16(a[2]), a)
 
 
-def one_now_f64_u16(values, columns, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, weights):
+def one_now_f64_u16(values, columns, starts, length, rows, x, y, bias, clip, weights):
     _one_now(_f64(values), _u16(columns), starts, length, rows, x, y, bias, clip, weights)
 
 
 def few_now_f64_u16(
-    values, columns, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch, by_example,
+    values, columns, starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch, by_example,
     by_feature, packed,
 ):  # fmt: skip
     _few_now(
-        _f64(values), _u16(columns), starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch,
+        _f64(values), _u16(columns), starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch,
         by_example, by_feature, packed,
     )  # fmt: skip
 
@@ -239,15 +239,15 @@ def few_f64_i32(a):
     _few_for_team(_f64(a[1]), _i32(a[2]), a)
 
 
-def one_now_f64_i32(values, columns, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, weights):
+def one_now_f64_i32(values, columns, starts, length, rows, x, y, bias, clip, weights):
     _one_now(_f64(values), _i32(columns), starts, length, rows, x, y, bias, clip, weights)
 
 
 def few_now_f64_i32(
-    values, columns, starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch, by_example,
+    values, columns, starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch, by_example,
     by_feature, packed,
 ):  # fmt: skip
     _few_now(
-        _f64(values), _i32(columns), starts, length, rows, x, y, y_by_example, y_by_row, bias, clip, features, batch,
+        _f64(values), _i32(columns), starts, length, rows, x, y, bias, clip, y_by_example, y_by_row, features, batch,
         by_example, by_feature, packed,
     )  # fmt: skip

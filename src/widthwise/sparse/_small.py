@@ -47,11 +47,16 @@ def product(
     batch, features = x.shape
     if batch == 1:
         x = x.contiguous()
-    team, (stride, blocks), rows = _team(batch, values), shape(starts), bias.numel()
+    team, (stride, blocks), rows = threads(values.numel() * min(batch, 2)), shape(starts), bias.numel()
     if team == 1 and not CHECKS:
-        lines = (values.data_ptr(), columns.data_ptr(), starts.data_ptr(), stride * blocks, rows)
-        ends = (result.data_ptr(), *result.stride(), bias.data_ptr(), int(clip))
-        _fill(x, (batch, *x.stride()), lines, ends, values.numel())
+        kernel: Any = _kernel(batch == 1, x.dtype, columns.dtype)
+        ends = (x.data_ptr(), result.data_ptr(), bias.data_ptr(), int(clip))
+        lines = (values.data_ptr(), columns.data_ptr(), starts.data_ptr(), stride * blocks, rows, *ends)
+        if batch == 1:
+            kernel(*lines, values.numel())
+        else:
+            room = scratch_address(_PURPOSE, _LANES * features, x.dtype)
+            kernel(*lines, *result.stride(), features, batch, *x.stride(), room)
         return
     parts, kind = pieces(team, 1), suffix(x.dtype, columns.dtype)
     work = (values, columns, starts, stride * blocks, bounds(starts, parts), parts)
@@ -77,35 +82,28 @@ def respond(layer: SparseLinear, x: Tensor) -> Tensor | None:
     if values.dtype is not dtype or not values.is_cpu or not x.is_cpu or not x.is_contiguous():
         return None
     batch, weights = count // features, values.numel()
-    if _team(batch, values) > 1 or _kernel(batch == 1, dtype, features) is None:
+    kernel = _kernel(batch == 1, dtype, index_dtype(features))
+    if kernel is None or threads(weights if batch == 1 else 2 * weights) > 1:
         return None
     result = x.new_empty((batch, rows) if len(size) == 2 else (*size[:-1], rows))
     buffers: Any = layer._buffers
-    columns, starts, bias = buffers["column_bytes"], buffers["pointers"], layer._parameters.get("bias")
-    lines = (values.data_ptr(), columns.data_ptr(), starts.data_ptr(), 1, rows)
-    ends = (result.data_ptr(), rows, 1, 0 if bias is None else bias.data_ptr(), int(layer.clip))
-    _fill(x, (batch, features, 1), lines, ends, weights)
+    bias = layer._parameters.get("bias")
+    shift, clip = 0 if bias is None else bias.data_ptr(), 1 if layer.clip else 0
+    places, starts = buffers["column_bytes"].data_ptr(), buffers["pointers"].data_ptr()
+    if batch == 1:
+        kernel(values.data_ptr(), places, starts, 1, rows, x.data_ptr(), result.data_ptr(), shift, clip, weights)
+    else:
+        room = scratch_address(_PURPOSE, _LANES * features, dtype)
+        kernel(
+            values.data_ptr(), places, starts, 1, rows, x.data_ptr(), result.data_ptr(), shift, clip, rows, 1, features,
+            batch, features, 1, room,
+        )  # fmt: skip
     return result
 
 
-def _fill(x: Tensor, sizes: tuple[int, ...], lines: tuple[int, ...], ends: tuple[int, ...], weights: int) -> None:
-    """Calls the kernel: ``sizes`` are the number of examples and their strides, ``ends`` what follows ``x``."""
-    batch, features = sizes[0], x.shape[-1]
-    kernel: Any = _kernel(batch == 1, x.dtype, features)
-    if batch == 1:
-        kernel(*lines, x.data_ptr(), *ends, weights)
-    else:
-        kernel(*lines, x.data_ptr(), *ends, features, *sizes, scratch_address(_PURPOSE, _LANES * features, x.dtype))
-
-
-def _team(batch: int, values: Tensor) -> int:
-    return threads(values.numel() * min(batch, 2))
-
-
 @lru_cache(maxsize=256)
-def _kernel(alone: bool, dtype: torch.dtype, features: int) -> Callable[..., None] | None:
-    """What runs at once, for one example or several; None if there is nothing for the type."""
-    columns = index_dtype(features)
+def _kernel(alone: bool, dtype: torch.dtype, columns: torch.dtype) -> Callable[..., None] | None:
+    """What runs at once, for one example or several; None if there is nothing for the types."""
     if not is_native(_CPU, dtype, columns):
         return None
     from widthwise.sparse._native import direct  # it takes a while to load

@@ -30,7 +30,8 @@ CHECKS = os.environ.get("WIDTHWISE_CHECK_BOUNDS", "0") not in ("", "0")
 
 def threads(work: float) -> int:
     """How many threads ``work`` multiply-adds are worth: PyTorch's number, one below a few microseconds each."""
-    return max(1, min(torch.get_num_threads(), int(work / 50_000)))
+    worth = int(work / 50_000)
+    return min(torch.get_num_threads(), worth) if worth > 1 else 1  # asking takes as long as a small layer
 
 
 def run(name: str, threads: int, *arguments: Tensor | Pointers | int | None) -> None:
