@@ -9,6 +9,7 @@ pruned, beyond what model and batch take, in bytes a weight. `mask`: of a mask f
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import resource
 import tempfile
@@ -155,8 +156,10 @@ def loop(name: str, steps: int) -> tuple[float, float, float]:
     run(steps - steps // 10 - steps // 20)
     tracemalloc.start()
     run(steps // 40)
+    gc.collect()
     before = tracemalloc.get_traced_memory()[0]
     run(steps // 40)
+    gc.collect()
     grown = tracemalloc.get_traced_memory()[0] - before
     return early / MB, resident() / MB, grown / 1024
 

@@ -11,6 +11,7 @@ from test_fit import Stop, data, network, stop_at
 import widthwise as ww
 from widthwise.errors import InputError
 from widthwise.training import Ranks, TrainConfig, fit, joined, objective_for
+from widthwise.training.loop import order_of
 
 
 def pruned() -> torch.nn.Module:
@@ -57,6 +58,25 @@ def differ(folder: Path, rank: int) -> None:
         (folder / f"said-{rank}.txt").write_text(str(error))
 
 
+def spoiled(folder: Path, rank: int) -> None:
+    """One example of rank 1's share of the first batch gives an infinite loss."""
+    x, y = data()
+    first = order_of(len(x), settings()["seed"], 0)[:13].tensor_split(3)[1][0]
+    x[first] = 1e200
+    try:
+        fit(Square(), (x, y), **settings())
+    except InputError as error:
+        (folder / f"said-{rank}.txt").write_text(str(error))
+
+
+class Square(torch.nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(6, 3, dtype=torch.float64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.square())
+
+
 def write(path: Path, model: torch.nn.Module) -> None:
     values = torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()])
     path.write_text("\n".join(map(float.hex, values.tolist())))
@@ -65,4 +85,4 @@ def write(path: Path, model: torch.nn.Module) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined():
-        {"train": train, "differ": differ}[sys.argv[1]](Path(sys.argv[2]), Ranks.now().rank)
+        {"train": train, "differ": differ, "spoiled": spoiled}[sys.argv[1]](Path(sys.argv[2]), Ranks.now().rank)

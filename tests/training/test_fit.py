@@ -196,3 +196,13 @@ def test_masks_that_differ_are_refused_on_every_rank(tmp_path):
     assert found.returncode == 0, found.stderr
     said = [(tmp_path / f"said-{rank}.txt").read_text() for rank in range(3)]
     assert all("its mask on rank 1 is not that of rank 0" in text for text in said)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_infinite_on_one_rank_ends_all(tmp_path):
+    found = torchrun(tmp_path, "spoiled", ranks=3)
+    assert found.returncode == 0, found.stderr
+    said = [(tmp_path / f"said-{rank}.txt").read_text() for rank in range(3)]
+    assert all("in epoch 1, step 1" in text for text in said)
+    assert ["is the first to make" in text for text in said] == [False, True, False]
+    assert ["that of another rank is NaN" in text for text in said] == [True, False, True]

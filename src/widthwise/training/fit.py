@@ -144,11 +144,7 @@ class _Run:
         with self._cast():
             loss = self._objective.losses(self._network(x)[None], y[None]).sum() * weight
         if self._ranks.any_of(not loss.isfinite()):
-            with self._cast():
-                said = first_not_finite(self._model, x)
-            raise InputError(
-                f"loss: got {loss.item()} {self._place()}; {said or 'outputs are finite, the loss of them is not'}"
-            )
+            raise InputError(f"loss: got {loss.item()} {self._place()}; {self._cause(loss, x)}")
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # of PyTorch
         self._scaler.step(self._optimizer)
@@ -159,6 +155,13 @@ class _Run:
         for name, weight in self._model.named_parameters():
             if not weight.isfinite().all():
                 raise InputError(f"model: {name!r} holds values that are NaN or infinite {self._place()}")
+
+    def _cause(self, loss: Tensor, x: Tensor) -> str:
+        """What is first not finite in a step whose loss is so, here or on another rank."""
+        if loss.isfinite():
+            return "that of another rank is NaN or infinite"
+        with self._cast():
+            return first_not_finite(self._model, x) or "outputs are finite, the loss of them is not"
 
     def _place(self) -> str:
         return f"in epoch {self.at.epoch + 1}, step {self.at.step + 1}; a lower learning rate may keep it finite"
