@@ -53,14 +53,15 @@ def compare(layer: nn.Module, dense: nn.Module, x: Tensor, clip: bool, learns: b
 @many
 @given(
     st.integers(1, 150), st.integers(1, 70), st.integers(1, 300), densities, dtypes, st.sampled_from(LAYOUTS),
-    st.booleans(), st.booleans(), st.sampled_from([1, 2, 3]),
+    st.booleans(), st.booleans(), st.booleans(), st.sampled_from([1, 2, 3]),
 )  # fmt: skip
-def linear(batch, rows, columns, density, dtype, how, clip, learns, threads) -> None:
+def linear(batch, rows, columns, density, dtype, how, clip, batch_last, learns, threads) -> None:
     torch.set_num_threads(threads)
     dense = nn.Linear(columns, rows, dtype=dtype)
     with torch.no_grad():
         dense.weight *= torch.rand(rows, columns) < density
     layer = SparseLinear(dense.weight.detach(), dense.bias.detach())
+    layer.batch_last = batch_last
     compare(layer, dense, laid(torch.randn(batch, columns, dtype=dtype), how), clip, learns)
 
 
@@ -126,6 +127,10 @@ def far() -> None:
             layer = SparseLinear(dense.weight.detach(), dense.bias.detach())
             for batch in (1, 3, 9):
                 compare(layer, dense, torch.randn(batch, columns, dtype=dtype), True, True)
+            point = SparseConv2d(dense.weight.detach()[..., None, None], dense.bias.detach())
+            wide = nn.Conv2d(columns, rows, 1, dtype=dtype)
+            wide.load_state_dict({"weight": point.weight, "bias": point.bias})
+            compare(point, wide, torch.randn(9, columns, 1, 1, dtype=dtype), True, True)
 
 
 def main() -> None:

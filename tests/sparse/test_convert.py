@@ -303,7 +303,7 @@ def test_a_relu_is_applied_by_the_layer_whose_batch_norm_was_folded():
     x = torch.randn(3, 2, 8, 8)
     expected = model(x)
     sparse = sparsify(fold_batch_norms(model), policy="always")
-    assert [sparse[i].clip for i in (0, 3)] == [True, False]
+    assert [sparse[i].clip for i in (0, 3)] == [True, True]
     torch.testing.assert_close(sparse(x), expected)
 
 
@@ -327,3 +327,17 @@ def test_a_convolution_uses_its_weights_at_many_places(monkeypatch):
     assert "does not reach" in plan(unused, **alone)[1].reason
     normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 3))
     assert "computed" in plan(normed, example=torch.randn(2, 3))[0].reason
+
+
+def test_a_relu_is_applied_before_a_dense_layer_too():
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    mask = ww.prune(model, 0.5, method="random", scope="uniform")
+    model[2].weight.data.fill_(1.0)
+    x = torch.randn(9, 6)
+    expected = model(x)
+    sparse = sparsify(model, ww.Mask({"0.weight": mask["0.weight"]}), policy="always")
+    assert isinstance(sparse[1], AppliedReLU)
+    assert sparse[0].clip
+    assert not sparse[0].batch_last
+    torch.testing.assert_close(sparse(x), expected)
+    assert isinstance(densify(sparse)[1], nn.ReLU)

@@ -31,8 +31,9 @@ def layer_of(rows=20, columns=30, connectivity=0.3, dtype=torch.float64, seed=0)
     return SparseLinear(sparse_weight(rows, columns, connectivity, dtype, seed), bias)
 
 
-def operands(layer, clip=False):
-    return (layer.values, layer.bias, layer.columns, layer.starts, layer.rows, layer.row_starts, layer.order, clip)
+def operands(layer, clip=False, batch_last=True):
+    pattern = (layer.columns, layer.starts, layer.rows, layer.row_starts, layer.order)
+    return (layer.values, layer.bias, *pattern, clip, batch_last)
 
 
 def laid(x, how):
@@ -69,6 +70,34 @@ def test_the_layer_and_its_gradients_are_those_of_the_dense_one(
     torch.testing.assert_close(dx, want[0])
     torch.testing.assert_close(change, want[1][layer.mask()])
     torch.testing.assert_close(total, want[2])
+
+
+@pytest.mark.parametrize("batch", [3, 16, 40, 64])
+@pytest.mark.parametrize("rows", [1, 8, 21])
+@pytest.mark.parametrize("batch_last", [False, True])
+def test_gradients_may_lie_in_any_way(batch, rows, batch_last):
+    layer = layer_of(rows, 30)
+    layer.clip, layer.batch_last = True, batch_last
+    x = torch.randn(batch, 30, dtype=torch.float64, requires_grad=True)
+    slope = torch.randn(rows, dtype=torch.float64).expand(batch, rows)
+    slopes = [laid(slope.contiguous(), how) for how in ("rows", "columns", "every other")] + [slope]
+    weight = layer.dense().detach().requires_grad_()
+    want = torch.autograd.grad(nn.functional.linear(x, weight, layer.bias).relu(), (x, weight, layer.bias), slope)
+    for lies in slopes:
+        got = torch.autograd.grad(layer(x), (x, layer.values, layer.bias), lies)
+        torch.testing.assert_close(got, (want[0], want[1][layer.mask()], want[2]))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_batch_in_waves_gives_the_same(monkeypatch, threads):
+    layer, x = layer_of(40, 30, dtype=torch.float32), torch.randn(300, 30, requires_grad=True)
+    layer.clip = True
+    slope = torch.randn(300, 40)
+    expected = torch.autograd.grad(layer(x), (x, *layer.parameters()), slope)
+    monkeypatch.setattr(_product, "_WAVE", 1)
+    monkeypatch.setattr(_product, "threads", lambda work: threads)
+    got = torch.autograd.grad(layer(x), (x, *layer.parameters()), slope)
+    assert all(map(torch.equal, got, expected))
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 100, 128, 200])
@@ -108,11 +137,12 @@ def test_torch_func_differentiates():
     torch.testing.assert_close(torch.func.grad(lambda v: run(v).sum())(values), want.sum((0, 1)))
 
 
+@pytest.mark.parametrize("batch_last", [False, True])
 @pytest.mark.parametrize("batch", [1, 3, 8, 70])
-def test_the_operator_is_known_to_pytorch(batch):
+def test_the_operator_is_known_to_pytorch(batch, batch_last):
     layer = layer_of()
-    x = torch.randn(batch, 30, dtype=torch.float64, requires_grad=True)
-    found = opcheck(ops.sparse_linear_op, (x, *operands(layer, True)))
+    x = laid(torch.randn(batch, 30, dtype=torch.float64), "columns" if batch_last else "rows").requires_grad_()
+    found = opcheck(ops.sparse_linear_op, (x, *operands(layer, True, batch_last)))
     assert set(found.values()) == {"SUCCESS"}
 
 
@@ -391,17 +421,20 @@ def test_a_default_device_does_not_reach_the_kernels_tables(batch):
 
 _COMPILE = """
 from numba import cfunc, types
-from widthwise.sparse import _native, _vector
+from widthwise.sparse import _linear, _native, _vector
 _vector.vector_bytes = lambda: 64
-kernel = cfunc(types.void(types.CPointer(types.int64)))(getattr(_native, {name!r}))
+kernel = cfunc(types.void(types.CPointer(types.int64)))(getattr(_native, {name!r}, None) or getattr(_linear, {name!r}))
 code = kernel._library.get_asm_str()
 print(sum("vfmadd" in line and "zmm" in line for line in code.splitlines()))
 """
 
 
+_WIDE = ["add_rows_f32_u16", "column_gradients_f32_u16", "linear_product_f32_u16", "linear_gradients_f32_u16"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("86" not in platform.machine(), reason="AVX-512 belongs to x86")
-@pytest.mark.parametrize("name", ["add_rows_f32_u16", "column_gradients_f32_u16"])
+@pytest.mark.parametrize("name", _WIDE)
 def test_wider_vectors_compile_to_wider_instructions(name):
     target = {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": "+avx512f,+avx512vl,+avx512dq,+avx2,+fma"}
     code = _COMPILE.format(name=name)

@@ -6,15 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-__all__ = ["gradients", "product"]
+from widthwise.sparse._tiles import lies_batch_last
+
+__all__ = ["gradients", "laid", "product"]
 
 
 def product(
-    x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, rows: Tensor, order: Tensor, clip: bool
-) -> Tensor:
+    x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, rows: Tensor, order: Tensor, clip: bool,
+    batch_last: bool = True,
+) -> Tensor:  # fmt: skip
     """As :func:`widthwise.sparse._product.product`."""
     result = linear(x, _dense(values, _row_of(rows, order), columns, (bias.numel(), x.shape[1])), bias)
-    return _batch_last(result.relu() if clip else result)
+    return laid(result.relu() if clip else result, batch_last)
 
 
 def gradients(
@@ -24,7 +27,7 @@ def gradients(
     slopes = dy if gate is None else torch.where(gate > 0, dy, 0)
     row_of = _row_of(rows, order)
     weight = _dense(values, row_of, columns, (dy.shape[1], x.shape[1]))
-    return _batch_last(slopes @ weight), (slopes.t() @ x)[row_of, columns.long()], slopes.sum(0)
+    return laid(slopes @ weight, lies_batch_last(x)), (slopes.t() @ x)[row_of, columns.long()], slopes.sum(0)
 
 
 def _row_of(rows: Tensor, order: Tensor) -> Tensor:
@@ -40,5 +43,6 @@ def _dense(values: Tensor, rows: Tensor, columns: Tensor, shape: tuple[int, int]
     return weight
 
 
-def _batch_last(x: Tensor) -> Tensor:
-    return x.t().contiguous().t()
+def laid(x: Tensor, batch_last: bool) -> Tensor:
+    """``x``, batch last in memory or contiguous."""
+    return x.t().contiguous().t() if batch_last else x.contiguous()

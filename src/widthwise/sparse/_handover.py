@@ -1,4 +1,4 @@
-"""Which layers hand their result on to sparse layers, so that it may stay batch last in memory on the way."""
+"""Which layers hand their result on to a ReLU, or to sparse layers, so that it may stay batch last on the way."""
 
 from __future__ import annotations
 
@@ -41,15 +41,17 @@ class Handover:
     Attributes:
         relu: name of a ``nn.ReLU`` that comes first, alone, and stands nowhere else, so that the layer may apply it
             itself; or None.
+        batch_last: whether the result may be batch last, and reaches another sparse layer so.
         carriers: names of the layers to exchange for ones that keep what is batch last so.
     """
 
     relu: str | None
+    batch_last: bool
     carriers: frozenset[str]
 
 
 def handovers(model: nn.Module, sparse: Collection[str]) -> dict[str, Handover]:
-    """Those of the ``sparse`` layers, by name, whose result may be batch last, and reaches another of them so.
+    """How the results of the ``sparse`` layers travel, by name.
 
     Empty for a model whose forward pass can't be followed.
     """
@@ -73,9 +75,11 @@ class _Map:
         for node in self._graph.nodes:
             if self._is_sparse(node) and self._calls[id(self._module(node))] == 1:
                 ends, passed = self._reach(node)
-                if all(map(self._takes, ends)) and any(map(self._is_sparse, ends)):
-                    carriers = frozenset(str(one.target) for one in passed if self._kind(one) in _CARRIERS)
-                    found[str(node.target)] = Handover(self._relu(node), carriers)
+                batch_last = all(map(self._takes, ends)) and any(map(self._is_sparse, ends))
+                carriers = frozenset(str(one.target) for one in passed if self._kind(one) in _CARRIERS)
+                found[str(node.target)] = Handover(
+                    self._relu(node), batch_last, carriers if batch_last else frozenset()
+                )
         return found
 
     def _reach(self, start: fx.Node) -> tuple[list[fx.Node], set[fx.Node]]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from numba import cfunc, njit, types
 
-from widthwise.sparse import _descent, _few, _rows, _vector
+from widthwise.sparse import _descent, _few, _linear, _rows, _vector
 from widthwise.sparse._vector import (
     add_row,
     alike,
@@ -305,7 +305,9 @@ def direct(name: str) -> Callable[..., None]:
 
 def _built(name: str, build: Callable[[Any, bool], Any]) -> Any:
     if name not in _KEPT:
-        function = globals().get(name) or getattr(_few, name, None) or getattr(_descent, name)
+        function = (
+            globals().get(name) or getattr(_few, name, None) or getattr(_linear, name, None) or getattr(_descent, name)
+        )
         function.__qualname__ = f"{name}_{_SOURCES}"
         try:
             _KEPT[name] = build(function, True)
@@ -316,5 +318,5 @@ def _built(name: str, build: Callable[[Any, bool], Any]) -> Any:
 
 _KEPT: dict[str, Any] = {}
 # Numba's cache sees a change of one file alone; the loops it compiles stand in several.
-_FILES = (__file__, _descent.__file__, _few.__file__, _rows.__file__, _vector.__file__)
+_FILES = (__file__, _descent.__file__, _few.__file__, _linear.__file__, _rows.__file__, _vector.__file__)
 _SOURCES = hashlib.sha256(b"".join(Path(file).read_bytes() for file in _FILES)).hexdigest()[:12]

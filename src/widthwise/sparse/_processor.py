@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import warnings
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
-__all__ = ["REGISTERS", "is_supported", "vector_bytes"]
+__all__ = ["REGISTERS", "cache_bytes", "is_supported", "tile_registers", "vector_bytes"]
 
 # Accumulators of one row: eight hide the latency of a fused multiply-add and leave AVX2 half its registers.
 REGISTERS = 8
@@ -31,6 +33,24 @@ def is_supported() -> bool:
 def vector_bytes() -> int:
     """Width of the machine's vector registers: 64 with AVX-512, else 32, which NEON does in two halves."""
     return 64 if _features().get("avx512f") else 32
+
+
+def tile_registers(width: int) -> int:
+    """Registers of ``width`` bytes to a packed tile at most.
+
+    Backward a tile of each gradient, one of the input and what is multiplied share the registers: the accumulators of
+    one row are too many where there are sixteen.
+    """
+    return REGISTERS if width == 64 else REGISTERS // 2
+
+
+@cache
+def cache_bytes() -> int:
+    """Size of the cache that one core has for itself, beyond the first: half a megabyte if the system doesn't tell."""
+    with suppress(OSError, ValueError):
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text(encoding="ascii").strip()
+        return int(text.removesuffix("K")) * 1024
+    return 512 * 1024
 
 
 def _features() -> dict[str, bool]:

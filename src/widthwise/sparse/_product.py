@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from widthwise.sparse import _small
-from widthwise.sparse._cuts import bounds, pieces, shape, steps
+from widthwise.sparse._cuts import bounds, shape
+from widthwise.sparse._processor import cache_bytes, tile_registers, vector_bytes
+from widthwise.sparse._scratch import scratch
 from widthwise.sparse._team import run, threads
-from widthwise.sparse._tiles import Tiling, is_batch_last, pack, tiling
-from widthwise.sparse._types import suffix
+from widthwise.sparse._tiles import lies_batch_last
+from widthwise.sparse._types import lanes, suffix
 
-__all__ = ["gradients", "product"]
+__all__ = ["gradients", "like", "product"]
 
-_tiling = lru_cache(maxsize=256)(tiling)
-_FEW = 100  # weights that read a feature: too few for a packed tile to be worth the packing
+_FEW = 8  # weights that read a feature: too few for a packed tile to be worth the packing
+_PIECE = 64  # features that a thread packs before it asks for more
+_WAVE = 2**20  # numbers of the gradient that are packed at a time
 
 
-def product(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool) -> Tensor:
+@dataclass(frozen=True)
+class Tiling:
+    """``vectors`` registers of examples in ``count`` tiles, as equal as can be, of ``widest`` registers at most."""
+
+    vectors: int
+    count: int
+    widest: int
+
+
+@lru_cache(maxsize=256)
+def tiling(batch: int, features: int, dtype: torch.dtype) -> Tiling:
+    """Tiles of which one, packed, fills half of a core's own cache, if none has to be narrower than a line of it."""
+    vectors = -(-batch // lanes(dtype))
+    fits = cache_bytes() // 2 // max(1, features * vector_bytes())
+    count = -(-vectors // min(max(fits, 64 // vector_bytes(), 1), tile_registers(vector_bytes())))
+    return Tiling(vectors, count, -(-vectors // count))
+
+
+def product(
+    x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool, batch_last: bool = True
+) -> Tensor:
     """``x W' + bias``, and with ``clip`` its ReLU.
 
     Args:
@@ -30,24 +53,31 @@ def product(x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Te
         columns: of each value.
         starts: of the rows, see :class:`~widthwise.sparse.pattern.Pattern`.
         clip: whether to set to zero what is below.
+        batch_last: how the result is to lie in memory, see :func:`like`.
 
     Returns:
-        The result, shape (B, rows), batch last.
+        The result, shape (B, rows).
     """
-    batch, rows = x.shape[0], bias.numel()
-    tiles = _tiling(batch, x.dtype)
+    (batch, features), rows = x.shape, bias.numel()
+    result = like(x, rows, batch_last)
     if batch <= _small.SMALL:
-        result = x.new_empty((1, rows)) if batch == 1 else _batch_last(x, rows, tiles)
         _small.product(x, values, bias, columns, starts, clip, result)
         return result
-    result = _batch_last(x, rows, tiles)
-    source, pitch, bases = _placed(x, tiles, tiles.count == 1 or values.numel() < _FEW * x.shape[1])
-    team = threads(values.numel() * tiles.examples)
-    parts = pieces(team, tiles.count)
+    tiles, lane = tiling(batch, features, x.dtype), lanes(x.dtype)
+    stride, blocks = shape(starts)
+    by_example, by_feature = x.stride()
+    rare = tiles.count == 1 or values.numel() < _FEW * features
+    lies = rare and by_example == 1 and batch == tiles.vectors * lane
+    team = threads(values.numel() * tiles.vectors * lane)
+    wave = min(team, tiles.count)
+    chunks = 1 if tiles.count % team == 0 else -(-4 * team // tiles.count)
+    parts = 1 if wave == team else min(4 * team, -(-features // _PIECE))
+    slots, pitch = min(tiles.count, 1 if team == 1 else 2 * wave), features * tiles.widest * lane
     run(
-        f"add_rows_{suffix(x.dtype, columns.dtype)}", team, values, columns, steps(x.shape[1], pitch), starts,
-        *shape(starts), bounds(starts, parts), parts, tiles.count, _counts(tiles),
-        source, bases, result, steps(tiles.count, tiles.size), tiles.examples, bias, int(clip),
+        f"linear_product_{suffix(x.dtype, columns.dtype)}", team, values, columns, starts, stride, blocks,
+        bounds(starts, chunks), chunks, wave, x, batch, features, by_example, by_feature, tiles.vectors, tiles.count,
+        int(lies), None if lies else scratch("tiles", slots * pitch, x.dtype), pitch, slots, parts,
+        result, *result.stride(), bias, int(clip), *[0] * (2 * tiles.count),
     )  # fmt: skip
     return result
 
@@ -69,45 +99,45 @@ def gradients(
         wants_input: whether to compute the first of what is returned.
 
     Returns:
-        Gradients of the input, (B, columns), batch last, or empty; of the values; of the bias.
+        Gradients of the input, (B, columns), laid as the input is, or empty; of the values; of the bias.
     """
-    width, tiles = x.shape[1], _tiling(dy.shape[0], dy.dtype)
-    source, pitch, bases = _placed(x, tiles, True)
-    slopes, sums = pack(dy, tiles, gate)
-    result = _batch_last(dy, width, tiles) if wants_input else dy.new_empty(0)
-    by_column, change = torch.empty_like(values), torch.empty_like(values)
-    kind = suffix(values.dtype)
-    run(f"gather_{kind}", 1, values, order, by_column, values.numel())
-    team = threads(2 * values.numel() * tiles.examples)
-    parts = pieces(team, 1)
+    (batch, height), width, dtype = dy.shape, x.shape[1], dy.dtype
+    stride, blocks = shape(starts)
+    if blocks > 1 and not lies_batch_last(x):
+        x = _turned(x)
+    if 1 not in dy.stride() or (gate is not None and gate.stride(0) != 1 and dy.stride(1) != 1):
+        dy = dy.contiguous()
+    tiles, lane, nnz = tiling(batch, height, dtype), lanes(dtype), values.numel()
+    team = threads(2 * nnz * tiles.vectors * lane)
+    chunks = 1 if team == 1 else 4 * team
+    pitch = height * tiles.widest * lane
+    wave = min(tiles.count, max(1, _WAVE // max(1, pitch)))
+    waves = -(-tiles.count // wave)
+    slots, parts = wave * min(waves, 2), -(-height // _PIECE)
+    dx = like(x, width, lies_batch_last(x)) if wants_input else None
+    change, total = torch.empty_like(values), dy.new_empty(height)
+    by_column = scratch("values", 2 * nnz, dtype)
     run(
-        f"column_gradients_{suffix(values.dtype, rows.dtype)}", team, by_column, rows, steps(dy.shape[1], tiles.size),
-        starts, *shape(starts), bounds(starts, parts), parts, tiles.count, _counts(tiles),
-        source, bases, pitch, slopes, steps(tiles.count, dy.shape[1] * tiles.size),
-        result if wants_input else None, steps(tiles.count, tiles.size), tiles.examples, change,
+        f"linear_gradients_{suffix(dtype, rows.dtype)}", team, values, rows, starts, stride, blocks,
+        bounds(starts, chunks), chunks, wave, order, by_column, by_column[nnz:], change,
+        batch, tiles.vectors, tiles.count, height, x, *x.stride(), dy, *dy.stride(),
+        gate, *((0, 0) if gate is None else gate.stride()), dx, *((0, 0) if dx is None else dx.stride()),
+        scratch("slopes", slots * pitch, dtype), pitch, slots, parts, scratch("sums", tiles.count * height, dtype),
+        total, *[0] * (2 * waves + chunks),
     )  # fmt: skip
-    by_row = by_column  # its values are spent
-    run(f"scatter_{kind}", 1, change, order, by_row, values.numel())
-    return result, by_row, sums[0] if tiles.count == 1 else sums.sum(0)
+    return dy.new_empty(0) if dx is None else dx, change, total
 
 
-def _batch_last(like: Tensor, features: int, tiles: Tiling) -> Tensor:
-    """Room for as many examples as ``like`` has, and for what fills the last tile behind them."""
-    batch, room = like.shape[0], tiles.examples
-    whole = torch.empty_strided((room, features), (1, room), dtype=like.dtype, device=like.device)
+def like(x: Tensor, features: int, batch_last: bool) -> Tensor:
+    """Room for as many examples as ``x`` has: plain, or batch last, with room for what fills the last register."""
+    batch = x.shape[0]
+    if features != 1 and (batch == 1 or not batch_last):
+        return x.new_empty((batch, features))
+    room = -(-batch // lanes(x.dtype)) * lanes(x.dtype)
+    whole = torch.empty_strided((room, features), (1, room), dtype=x.dtype, device=x.device)
     return whole if batch == room else whole[:batch]
 
 
-def _placed(x: Tensor, tiles: Tiling, may_lie: bool) -> tuple[Tensor, int, Tensor]:
-    """What kernels read for ``x``, the distance of its features, and where each tile starts.
-
-    Features read in any order come faster from a packed tile; read in order, they may stay where they lie.
-    """
-    if may_lie and is_batch_last(x, tiles):
-        return x, x.stride(1), steps(tiles.count, tiles.size)
-    return pack(x, tiles)[0], tiles.size, steps(tiles.count, x.shape[1] * tiles.size)
-
-
-@lru_cache(maxsize=256)
-def _counts(tiles: Tiling) -> Tensor:
-    return torch.from_numpy(np.full(tiles.count, tiles.registers, dtype=np.int64))
+def _turned(x: Tensor) -> Tensor:
+    result = like(x, x.shape[1], True)
+    return result.copy_(x)

@@ -17,7 +17,7 @@ from widthwise.sparse._processor import REGISTERS
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
 
-__all__ = ["Tiling", "is_batch_last", "pack", "plain", "tiling", "turned"]
+__all__ = ["Tiling", "lies_batch_last", "pack", "plain", "tiling", "turned"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def tiling(batch: int, dtype: torch.dtype) -> Tiling:
     return Tiling(count, registers * lanes(dtype), registers)
 
 
-def is_batch_last(x: Tensor, tiles: Tiling) -> bool:
-    """Whether kernels may work on ``x`` of shape ``(B, features)`` where it lies."""
-    return x.stride(0) == 1 and x.shape[0] == tiles.examples and x.stride(1) >= tiles.examples
+def lies_batch_last(x: Tensor) -> bool:
+    """Whether the examples of ``x`` of shape ``(B, features)`` are neighbours in memory, and not its features."""
+    return x.stride(0) == 1 and not x.is_contiguous()
 
 
 def pack(x: Tensor, tiles: Tiling, gate: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ the ``T`` values of a feature side by side, so that a weight is read once and us
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -16,24 +17,33 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from widthwise.sparse._processor import REGISTERS, vector_bytes
+from widthwise.sparse._processor import REGISTERS, tile_registers, vector_bytes
 
 __all__ = [
+    "LINES",
     "add_row",
+    "add_rows",
     "alike",
     "claim",
     "close",
     "column_gradients",
+    "columns_gradients",
+    "copy",
     "exponentials",
+    "finish",
+    "finished",
     "gated_copy",
+    "gated_transpose",
     "lanes_of",
     "pointer",
     "raise_to",
+    "room",
     "shifted",
     "transpose",
     "zero",
 ]
 
+LINES = 128  # of a tile, that are turned together: many, lest examples a power of two apart share a place in the cache
 _INDEX, _LANE = ir.IntType(64), ir.IntType(32)
 _LN2 = 0.693145751953125, 1.42860682030941723e-6  # their sum; the first is short enough for exact products
 
@@ -127,8 +137,9 @@ def _index(builder: Any, indices: Any, kind: Any, k: Any) -> Any:
 
 
 def _offset(builder: Any, indices: Any, kind: Any, offsets: Any, k: Any) -> Any:
-    """``offsets[indices[k]]``."""
-    return builder.load(builder.gep(offsets, [_index(builder, indices, kind, k)]))
+    """``offsets[indices[k]]``, or ``offsets * indices[k]`` where that is a number."""
+    index = _index(builder, indices, kind, k)
+    return builder.load(builder.gep(offsets, [index])) if offsets.type.is_pointer else builder.mul(index, offsets)
 
 
 def _loop(builder: Any, first: Any, last: Any, step: int, state: list[Any], body: Any) -> tuple[Any, list[Any]]:
@@ -154,14 +165,14 @@ def _loop(builder: Any, first: Any, last: Any, step: int, state: list[Any], body
     return k, carried
 
 
-def _by_count(variant: Any) -> Any:
-    """Code that picks among one to ``REGISTERS`` registers by the first argument."""
+def _by_count(variant: Any, most: int = REGISTERS) -> Any:
+    """Code that picks among one to ``most`` registers by the first argument."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         count, *rest = arguments
         after = builder.append_basic_block("done")
         choice = builder.switch(count, after)
-        for number in range(1, REGISTERS + 1):
+        for number in range(1, most + 1):
             block = builder.append_basic_block(f"registers{number}")
             choice.add_case(_place(number), block)
             builder.position_at_end(block)
@@ -187,44 +198,82 @@ def add_row(typing, count, values, indices, offsets, first, last, x, y, bias, fr
     def variant(builder: Any, number: int, arguments: list[Any]) -> None:
         weight, index, offset, begin, end, source, target, start, is_fresh, is_clipped = arguments
         emit = _Emit(builder, values.dtype)
-        places = [_place(i * emit.lanes) for i in range(number)]
-        unroll = max(1, REGISTERS // number)
-
-        def one(k: Any, sums: list[Any]) -> list[Any]:
-            at = _offset(builder, index, indices, offset, k)
-            factor = emit.splat(builder.load(builder.gep(weight, [k])))
-            return [
-                emit.fma(factor, emit.load(source, builder.add(at, place)), total)
-                for place, total in zip(places, sums, strict=True)
-            ]
-
-        def several(k: Any, sums: list[Any]) -> list[Any]:
-            groups = [sums[i * number : (i + 1) * number] for i in range(unroll)]
-            return [v for i, group in enumerate(groups) for v in one(builder.add(k, _place(i)), group)]
-
-        opening = [emit.splat(start) for _ in places]
-        with builder.if_else(is_fresh) as (then, other):
-            with then:
-                new_end = builder.block
-            with other:
-                old = [emit.load(target, place) for place in places]
-                old_end = builder.block
-        sums = []
-        for fresh_value, old_value in zip(opening, old, strict=True):
-            phi = builder.phi(emit.vector)
-            phi.add_incoming(fresh_value, new_end)
-            phi.add_incoming(old_value, old_end)
-            sums.append(phi)
-        k, sums = _loop(builder, begin, end, unroll, sums + [emit.zero] * number * (unroll - 1), several)
-        for i in range(1, unroll):
-            sums[:number] = [builder.fadd(a, b) for a, b in zip(sums[:number], sums[i * number :], strict=False)]
-        if unroll > 1:
-            _, sums = _loop(builder, k, end, 1, sums[:number], one)
-        for place, total in zip(places, sums, strict=False):
-            clipped = builder.select(builder.fcmp_ordered("<", total, emit.zero), emit.zero, total)
-            emit.store(builder.select(is_clipped, clipped, total), target, place)
+        _row(emit, number, (weight, index, indices, offset), begin, end, source, target, start, is_fresh,
+             _floor(emit, is_clipped))  # fmt: skip
 
     return signature, _by_count(variant)
+
+
+@intrinsic
+def add_rows(typing, count, values, indices, pitch, begins, ends, rows, x, y, y_pitch, bias, fresh, clip):
+    """``add_row`` for rows from 0 to ``rows``, of features and results ``pitch`` and ``y_pitch`` apart."""
+    signature = types.void(
+        types.int64, values, indices, types.int64, begins, begins, types.int64, values, values, types.int64, values,
+        types.boolean, types.boolean,
+    )  # fmt: skip
+
+    def variant(builder: Any, number: int, arguments: list[Any]) -> None:
+        weight, index, apart, firsts, lasts, stop, source, target, target_pitch, starts, *flags = arguments
+        emit, is_fresh = _Emit(builder, values.dtype), flags[0]
+        floor = _floor(emit, flags[1])
+
+        def one(row: Any, state: list[Any]) -> list[Any]:
+            begin, end, start = (builder.load(builder.gep(base, [row])) for base in (firsts, lasts, starts))
+            into = builder.gep(target, [builder.mul(row, target_pitch)])
+            _row(emit, number, (weight, index, indices, apart), begin, end, source, into, start, is_fresh, floor)
+            return state
+
+        _loop(builder, _place(0), stop, 1, [], one)
+
+    return signature, _by_count(variant, tile_registers(vector_bytes()))
+
+
+def _floor(emit: _Emit, is_clipped: Any) -> Any:
+    return emit.splat(emit.b.select(is_clipped, ir.Constant(emit.scalar, 0.0), ir.Constant(emit.scalar, -math.inf)))
+
+
+def _row(
+    emit: _Emit, number: int, weights: tuple[Any, ...], begin: Any, end: Any, source: Any, target: Any, start: Any,
+    is_fresh: Any, floor: Any,
+) -> None:  # fmt: skip
+    """The sum of ``add_row`` in ``number`` registers, or a few times as many where that hides the additions' delay."""
+    weight, index, kind, offset = weights
+    builder = emit.b
+    places = [_place(i * emit.lanes) for i in range(number)]
+    unroll = max(1, REGISTERS // number)
+
+    def one(k: Any, sums: list[Any]) -> list[Any]:
+        at = _offset(builder, index, kind, offset, k)
+        factor = emit.splat(builder.load(builder.gep(weight, [k])))
+        return [
+            emit.fma(factor, emit.load(source, builder.add(at, place)), total)
+            for place, total in zip(places, sums, strict=True)
+        ]
+
+    def several(k: Any, sums: list[Any]) -> list[Any]:
+        groups = [sums[i * number : (i + 1) * number] for i in range(unroll)]
+        return [v for i, group in enumerate(groups) for v in one(builder.add(k, _place(i)), group)]
+
+    opening = emit.splat(start)
+    with builder.if_else(is_fresh) as (then, other):
+        with then:
+            new_end = builder.block
+        with other:
+            old = [emit.load(target, place) for place in places]
+            old_end = builder.block
+    sums = []
+    for old_value in old:
+        phi = builder.phi(emit.vector)
+        phi.add_incoming(opening, new_end)
+        phi.add_incoming(old_value, old_end)
+        sums.append(phi)
+    k, sums = _loop(builder, begin, end, unroll, sums + [emit.zero] * number * (unroll - 1), several)
+    for i in range(1, unroll):
+        sums[:number] = [builder.fadd(a, b) for a, b in zip(sums[:number], sums[i * number :], strict=False)]
+    if unroll > 1:
+        _, sums = _loop(builder, k, end, 1, sums[:number], one)
+    for place, total in zip(places, sums, strict=False):
+        emit.store(builder.select(builder.fcmp_ordered("<", total, floor), floor, total), target, place)
 
 
 @intrinsic
@@ -240,55 +289,94 @@ def column_gradients(typing, count, both, values, indices, offsets, first, last,
     )  # fmt: skip
 
     def variant(builder: Any, number: int, arguments: list[Any]) -> None:
-        wants_both, *rest = arguments
-        with builder.if_else(wants_both) as (then, other):
-            with then:
-                gradients(builder, number, True, rest)
-            with other:
-                gradients(builder, number, False, rest)
-
-    def gradients(builder: Any, number: int, wants_input: bool, arguments: list[Any]) -> None:
-        weight, index, offset, begin, end, source, slope, target, gradient, is_fresh, adds = arguments
+        wants_both, weight, index, offset, begin, end, *rest = arguments
         emit = _Emit(builder, values.dtype)
-        places = [_place(i * emit.lanes) for i in range(number)]
-
-        def one(k: Any, sums: list[Any]) -> tuple[list[Any], Any]:
-            at = _offset(builder, index, indices, offset, k)
-            factor = emit.splat(builder.load(builder.gep(weight, [k]))) if wants_input else None
-            parts, following = [emit.zero, emit.zero], []
-            for i, place in enumerate(places):
-                g = emit.load(slope, builder.add(at, place))
-                parts[i % 2] = emit.fma(emit.load(source, place), g, parts[i % 2])
-                if wants_input:
-                    following.append(emit.fma(factor, g, sums[i]))
-            return following, builder.fadd(*parts) if number > 1 else parts[0]
-
-        def write(k: Any, total: Any) -> None:
-            place = builder.bitcast(builder.gep(gradient, [k]), total.type.as_pointer())
-            old = builder.load(place, align=emit.bits // 8)
-            kept = builder.select(adds, old, ir.Constant(total.type, None))
-            builder.store(builder.fadd(kept, total), place, align=emit.bits // 8)
-
-        def four(k: Any, sums: list[Any]) -> list[Any]:
-            parts = []
-            for i in range(4):
-                sums, part = one(builder.add(k, _place(i)), sums)
-                parts.append(part)
-            write(k, emit.totals(*parts))
-            return sums
-
-        def single(k: Any, sums: list[Any]) -> list[Any]:
-            sums, part = one(k, sums)
-            write(k, emit.total(part))
-            return sums
-
-        sums = [builder.select(is_fresh, emit.zero, emit.load(target, place)) for place in places if wants_input]
-        k, sums = _loop(builder, begin, end, 4, sums, four)
-        _, sums = _loop(builder, k, end, 1, sums, single)
-        for place, total in zip(places, sums, strict=False):
-            emit.store(total, target, place)
+        with builder.if_else(wants_both) as branches:
+            for branch, wants_input in zip(branches, (True, False), strict=True):
+                with branch:
+                    _column(emit, number, wants_input, (weight, index, indices, offset), begin, end, *rest)
 
     return signature, _by_count(variant)
+
+
+@intrinsic
+def columns_gradients(
+    typing, count, both, values, indices, pitch, begins, ends, columns, x, x_pitch, dy, dx, dx_pitch, dw, fresh, add
+):
+    """``column_gradients`` for columns from 0 to ``columns``."""
+    signature = types.void(
+        types.int64, types.boolean, values, indices, types.int64, begins, begins, types.int64, values, types.int64,
+        values, values, types.int64, values, types.boolean, types.boolean,
+    )  # fmt: skip
+
+    def variant(builder: Any, number: int, arguments: list[Any]) -> None:
+        wants_both, weight, index, apart, firsts, lasts, stop, source, source_pitch, slope, *rest = arguments
+        target, target_pitch, gradient, is_fresh, adds = rest
+        emit = _Emit(builder, values.dtype)
+
+        def one(wants_input: bool, column: Any, state: list[Any]) -> list[Any]:
+            begin, end = (builder.load(builder.gep(base, [column])) for base in (firsts, lasts))
+            read, write = (
+                builder.gep(base, [builder.mul(column, step)])
+                for base, step in ((source, source_pitch), (target, target_pitch))
+            )
+            _column(emit, number, wants_input, (weight, index, indices, apart), begin, end, read, slope, write,
+                    gradient, is_fresh, adds)  # fmt: skip
+            return state
+
+        with builder.if_else(wants_both) as branches:
+            for branch, wants_input in zip(branches, (True, False), strict=True):
+                with branch:
+                    _loop(builder, _place(0), stop, 1, [], partial(one, wants_input))
+
+    return signature, _by_count(variant, tile_registers(vector_bytes()))
+
+
+def _column(
+    emit: _Emit, number: int, wants_input: bool, weights: tuple[Any, ...], begin: Any, end: Any, source: Any,
+    slope: Any, target: Any, gradient: Any, is_fresh: Any, adds: Any,
+) -> None:  # fmt: skip
+    """What ``column_gradients`` does for tiles of ``number`` registers."""
+    weight, index, kind, offset = weights
+    builder = emit.b
+    places = [_place(i * emit.lanes) for i in range(number)]
+    inputs = [emit.load(source, place) for place in places]
+
+    def one(k: Any, sums: list[Any]) -> tuple[list[Any], Any]:
+        at = _offset(builder, index, kind, offset, k)
+        factor = emit.splat(builder.load(builder.gep(weight, [k]))) if wants_input else None
+        total, following = emit.zero, []
+        for i, place in enumerate(places):
+            g = emit.load(slope, builder.add(at, place))
+            total = emit.fma(inputs[i], g, total)
+            if wants_input:
+                following.append(emit.fma(factor, g, sums[i]))
+        return following, total
+
+    def write(k: Any, total: Any) -> None:
+        place = builder.bitcast(builder.gep(gradient, [k]), total.type.as_pointer())
+        old = builder.load(place, align=emit.bits // 8)
+        kept = builder.select(adds, old, ir.Constant(total.type, None))
+        builder.store(builder.fadd(kept, total), place, align=emit.bits // 8)
+
+    def four(k: Any, sums: list[Any]) -> list[Any]:
+        parts = []
+        for i in range(4):
+            sums, part = one(builder.add(k, _place(i)), sums)
+            parts.append(part)
+        write(k, emit.totals(*parts))
+        return sums
+
+    def single(k: Any, sums: list[Any]) -> list[Any]:
+        sums, part = one(k, sums)
+        write(k, emit.total(part))
+        return sums
+
+    sums = [builder.select(is_fresh, emit.zero, emit.load(target, place)) for place in places if wants_input]
+    k, sums = _loop(builder, begin, end, 4, sums, four)
+    _, sums = _loop(builder, k, end, 1, sums, single)
+    for place, total in zip(places, sums, strict=False):
+        emit.store(total, target, place)
 
 
 @intrinsic
@@ -299,17 +387,60 @@ def transpose(typing, source, source_pitch, target, target_pitch):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         read, read_pitch, write, write_pitch = arguments
         emit = _Emit(builder, source.dtype)
-        n = emit.lanes
-        rows = [emit.load(read, builder.mul(read_pitch, _place(i))) for i in range(n)]
-        low = [lane // 2 + n * (lane % 2) for lane in range(n)]
-        for _ in range(n.bit_length() - 1):  # each round interleaves the two halves of the list
-            pairs = list(zip(rows[: n // 2], rows[n // 2 :], strict=True))
-            rows = [emit.shuffle(*pair, [lane + part for lane in low]) for pair in pairs for part in (0, n // 2)]
-        for i, row in enumerate(rows):
+        rows = [emit.load(read, builder.mul(read_pitch, _place(i))) for i in range(emit.lanes)]
+        for i, row in enumerate(_transposed(emit, rows)):
             emit.store(row, write, builder.mul(write_pitch, _place(i)))
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def gated_transpose(typing, source, source_pitch, gate, gate_pitch, target, target_pitch):
+    """As ``transpose``, zero where ``gate[i * gate_pitch + j]`` is not above zero."""
+    signature = types.void(source, types.int64, source, types.int64, source, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        read, read_pitch, door, door_pitch, write, write_pitch = arguments
+        emit = _Emit(builder, source.dtype)
+        rows = []
+        for i in range(emit.lanes):
+            row = emit.load(read, builder.mul(read_pitch, _place(i)))
+            is_open = builder.fcmp_ordered(">", emit.load(door, builder.mul(door_pitch, _place(i))), emit.zero)
+            rows.append(builder.select(is_open, row, emit.zero))
+        for i, row in enumerate(_transposed(emit, rows)):
+            emit.store(row, write, builder.mul(write_pitch, _place(i)))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _transposed(emit: _Emit, rows: list[Any]) -> list[Any]:
+    """The columns of as many registers as one has lanes: first within the parts of 128 bits, then part by part.
+
+    Between two registers a round exchanges what stands ``step`` places apart; within a part by interleaving, as
+    processors do in one instruction.
+    """
+    n, part = emit.lanes, 128 // emit.bits
+    step = 1
+    while step < part:
+        halves = [[block + i for block in range(start, n, part) for i in range(0, part // 2, step)]
+                  for start in (0, part // 2)]  # fmt: skip
+        pairs = [[at + side + i for at in half for side in (0, n) for i in range(step)] for half in halves]
+        for i in range(0, n, 2 * step):
+            for j in range(i, i + step):
+                rows[j], rows[j + step] = (emit.shuffle(rows[j], rows[j + step], lanes) for lanes in pairs)
+        step *= 2
+    if part == 4:
+        rows = [rows[i + k] for i in range(0, n, 4) for k in (0, 2, 1, 3)]
+    while step < n:
+        low = [lane if lane // step % 2 == 0 else n + lane - step for lane in range(n)]
+        high = [lane + step if lane // step % 2 == 0 else n + lane for lane in range(n)]
+        for i in range(0, n, 2 * step):
+            for j in range(i, i + step):
+                rows[j], rows[j + step] = (emit.shuffle(rows[j], rows[j + step], lanes) for lanes in (low, high))
+        step *= 2
+    return rows
 
 
 @intrinsic
@@ -356,6 +487,20 @@ def gated_copy(typing, count, gated, source, gate, target, total):
         emit.store(emit.total(builder.fadd(*parts)), into, _place(0))
 
     return signature, _by_count(variant)
+
+
+@intrinsic
+def copy(typing, count, source, target):
+    """``target[:T] = source[:T]``."""
+    signature = types.void(types.int64, source, source)
+
+    def variant(builder: Any, number: int, arguments: list[Any]) -> None:
+        emit = _Emit(builder, source.dtype)
+        places = [_place(i * emit.lanes) for i in range(number)]
+        for place, value in zip(places, [emit.load(arguments[0], place) for place in places], strict=True):
+            emit.store(value, arguments[1], place)
+
+    return signature, _by_count(variant, tile_registers(vector_bytes()))
 
 
 @intrinsic
@@ -419,6 +564,41 @@ def claim(typing, counter):
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.atomic_rmw("add", arguments[0], _place(1), "monotonic")
+
+    return signature, generate
+
+
+@intrinsic
+def finish(typing, counter):
+    """Adds one to ``counter[0]``, so that who then sees it there sees all that was written before."""
+    signature = types.int64(counter)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.atomic_rmw("add", arguments[0], _place(1), "release")
+
+    return signature, generate
+
+
+@intrinsic
+def finished(typing, counter):
+    """``counter[0]``, and with it all that was written before it was counted."""
+    signature = types.int64(counter)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(arguments[0], "acquire", 8)
+
+    return signature, generate
+
+
+@intrinsic
+def room(typing, like):
+    """Memory of the calling function for ``LINES`` lines of a tile, the widest there is."""
+    signature = like(like)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emit = _Emit(builder, like.dtype)
+        place = cgutils.alloca_once(builder, ir.ArrayType(emit.vector, LINES * REGISTERS))
+        return builder.bitcast(place, emit.scalar.as_pointer())
 
     return signature, generate
 

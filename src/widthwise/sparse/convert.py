@@ -110,7 +110,7 @@ def sparsify(
     """Replace layers of ``model``, in place, by ones in which only the weights that live exist.
 
     Numbers stay the same up to rounding. Where a layer's result goes to sparse layers alone, through nothing but
-    element-wise operations, it stays batch last in memory between them, and a ReLU right after it is applied by the
+    element-wise operations, it stays batch last in memory between them. A ReLU right after a layer is applied by the
     layer itself. Make the optimizer after this, from the model's new parameters.
 
     Args:
@@ -185,8 +185,8 @@ _BACK: dict[type[nn.Module], Any] = {SparseLinear: SparseLinear.to_linear, Spars
 
 
 def _hand_over(model: nn.Module, layer: Any, way: Handover) -> None:
-    """Let ``layer`` give its result batch last, and what comes next keep it so."""
-    layer.batch_last = True
+    """Let ``layer`` give its result as what comes next takes it best, and that keep it so."""
+    layer.batch_last = way.batch_last
     if way.relu is not None:
         layer.clip = True
         model.set_submodule(way.relu, AppliedReLU())

@@ -40,6 +40,7 @@ class SparseWeight(nn.Module):
     row_starts: Tensor
     order: Tensor
     phase_of: tuple[int, ...] = (0,)
+    packed = False  # whether the kernels read packed tiles
 
     def __init__(self, values: Tensor, pointers: Tensor, columns: Tensor, width: int) -> None:
         super().__init__()
@@ -99,7 +100,7 @@ class SparseWeight(nn.Module):
         return places
 
     def _derive(self, pointers: Tensor, columns: Tensor) -> None:
-        pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.shape[1], self.phase_of)
+        pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.shape[1], self.phase_of, packed=self.packed)
         device = pointers.device
         self.register_buffer("column_bytes", _bytes(pattern.columns).to(device), persistent=False)
         self.register_buffer("row_bytes", _bytes(pattern.rows).to(device), persistent=False)
@@ -156,6 +157,8 @@ class SparseLinear(SparseWeight):
     (2, [[20.0, 3.0]])
     """
 
+    packed = True
+
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, mask: Tensor | None = None) -> None:
         places = _places(weight, mask)
         pointers, columns = (part.to(weight.device) for part in row_pointers(places))
@@ -198,9 +201,7 @@ class SparseLinear(SparseWeight):
             raise InputTypeError(f"x: got {x.dtype}, allowed is {values.dtype}, the type of this layer's weights")
         bias: Tensor = values.new_zeros(self.out_features) if self.bias is None else self.bias
         flat = x if x.dim() == 2 else x.reshape(-1, self.in_features)
-        result: Tensor = ops.sparse_linear(flat, values, bias, *self.pattern, self.clip)
-        if not self.batch_last:
-            result = ops.batch_first(result)
+        result: Tensor = ops.sparse_linear(flat, values, bias, *self.pattern, self.clip, self.batch_last)
         return result if x.dim() == 2 else result.view(*x.shape[:-1], self.out_features)
 
     def to_linear(self) -> nn.Linear:

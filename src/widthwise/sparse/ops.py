@@ -19,7 +19,7 @@ __all__ = ["batch_first", "sparse_linear"]
 
 def sparse_linear(
     x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, rows: Tensor, row_starts: Tensor,
-    order: Tensor, clip: bool,
+    order: Tensor, clip: bool, batch_last: bool = True,
 ) -> Tensor:  # fmt: skip
     """``x W' + bias`` for a sparse ``W``, and with ``clip`` its ReLU.
 
@@ -35,13 +35,12 @@ def sparse_linear(
         row_starts: of the columns.
         order: of the values, columns first.
         clip: whether to set to zero what is below.
+        batch_last: whether the result is to lie *batch last* in memory: strides (1, at least B).
 
     Returns:
-        Shape (B, rows), *batch last* in memory: strides (1, at least B).
+        Shape (B, rows). The gradient of ``x`` lies batch last if ``x`` does.
     """
-    if torch.is_grad_enabled() and not x.requires_grad and not is_traced(x):
-        x = _turned(x)
-    result: Tensor = _call(x, values, bias, columns, starts, rows, row_starts, order, clip)
+    result: Tensor = _call(x, values, bias, columns, starts, rows, row_starts, order, clip, batch_last)
     return result
 
 
@@ -51,24 +50,20 @@ def batch_first(x: Tensor) -> Tensor:
     return result
 
 
-def _turned(x: Tensor) -> Tensor:
-    """What comes from outside, turned once where both passes would turn it."""
-    if x.shape[0] < 2 or not x.is_contiguous() or not is_native(x.device, x.dtype):
-        return x
-    return _tiles.turned(x) if x.shape[0] == _tiles.tiling(x.shape[0], x.dtype).examples else x
-
-
 def _forward(
     x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, rows: Tensor, row_starts: Tensor,
-    order: Tensor, clip: bool,
+    order: Tensor, clip: bool, batch_last: bool = True,
 ) -> Tensor:  # fmt: skip
     if x.shape[0] and is_native(x.device, x.dtype, columns.dtype, order.dtype):
-        return _product.product(x, values, bias, columns, starts, clip)
-    return _fallback.product(x, values, bias, columns, rows, order, clip)
+        return _product.product(x, values, bias, columns, starts, clip, batch_last)
+    return _fallback.product(x, values, bias, columns, rows, order, clip, batch_last)
 
 
-def _fake_forward(x: Tensor, values: Tensor, bias: Tensor, *rest: Any) -> Tensor:
-    return _like_batch_last(x, bias.shape[0])
+def _fake_forward(
+    x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, rows: Tensor, row_starts: Tensor,
+    order: Tensor, clip: bool, batch_last: bool = True,
+) -> Tensor:  # fmt: skip
+    return _like(x, bias.shape[0], batch_last)
 
 
 def _backward(
@@ -85,7 +80,7 @@ def _fake_backward(
     dy: Tensor, x: Tensor, gate: Any, values: Tensor, columns: Any, rows: Any, row_starts: Any, order: Any,
     wants_input: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    dx = _like_batch_last(x, x.shape[1]) if wants_input else x.new_empty(0)
+    dx = _like(x, x.shape[1], _tiles.lies_batch_last(x)) if wants_input else x.new_empty(0)
     return dx, torch.empty_like(values), dy.new_empty(dy.shape[1])
 
 
@@ -94,14 +89,14 @@ _registered_backward.register_fake(_fake_backward)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, values, _, columns, _, rows, row_starts, order, clip = inputs
+    x, values, _, columns, _, rows, row_starts, order, clip, _ = inputs
     ctx.save_for_backward(x, output if clip else None, values, columns, rows, row_starts, order)
 
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     call: Any = _registered_backward if is_traced(dy) else _backward
     dx, change, total = call(dy, *ctx.saved_tensors, ctx.needs_input_grad[0])
-    return (dx if ctx.needs_input_grad[0] else None, change, total, None, None, None, None, None, None)
+    return (dx if ctx.needs_input_grad[0] else None, change, total, *[None] * 7)
 
 
 def _batch_first(x: Tensor) -> Tensor:
@@ -110,11 +105,10 @@ def _batch_first(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
-def _like_batch_last(x: Tensor, features: int) -> Tensor:
-    batch = x.shape[0]
-    is_tiled = batch > 1 and is_native(x.device, x.dtype)
-    pitch = _tiles.tiling(batch, x.dtype).examples if is_tiled else batch
-    return x.new_empty((features, pitch))[:, :batch].t()
+def _like(x: Tensor, features: int, batch_last: bool) -> Tensor:
+    if is_native(x.device, x.dtype):
+        return _product.like(x, features, batch_last)
+    return _fallback.laid(x.new_empty((x.shape[0], features)), batch_last)
 
 
 sparse_linear_op, _call = operator(
