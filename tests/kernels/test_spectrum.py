@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -78,6 +78,8 @@ def test_against_lapack_on_mnist(shared_data):
 @given(st.integers(2, 40), st.integers(2, 12), st.integers(1, 45), st.integers(0, 2**20))
 def test_the_factor_and_the_products_are_those_of_the_kernel(n, d, tile, seed):
     x = rows(n, d, seed)
+    cosines = (x @ x.T).fill_diagonal_(0).abs()
+    assume(float(cosines.max()) < 1 - 1e-6)  # nearer rows turn a cosine's last bit into more of an angle
     kernel, tiles = LimitKernel(x, get("relu"), tile), cholesky.Tiles(None, x.device)
     true = whole(x)
     v = torch.randn(n, 3, dtype=torch.float64)
