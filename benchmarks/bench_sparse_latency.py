@@ -130,7 +130,7 @@ def page(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
     threads, batches = (" ".join(map(str, part)) for part in (options.threads, options.batches))
     return f"""# One example at a time
 
-`python benchmarks/bench_sparse_latency.py --threads {threads} --batches {batches} --out docs/results/sparse`
+`python benchmarks/bench_sparse_latency.py --threads {threads} --batches {batches} --rounds {options.rounds}`
 
 Inference without gradients, random masks, float32: microseconds of one call, and how many times as fast as PyTorch's
 dense layer or network (medians over rounds, with quartiles). SciPy runs on one thread always.
