@@ -31,6 +31,7 @@ WITHOUT = {
     "compatibility.md",
     "fuzzing.md",
     "numerics.md",
+    "reliability.md",
     "theory.md",
 }  # tables that lead to code or tests
 
