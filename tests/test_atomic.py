@@ -98,8 +98,11 @@ def test_an_error_names_the_file_the_user_knows(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / 'b'}'"):
         check_folder(tmp_path / "b")
     monkeypatch.undo()
-    check_folder(tmp_path / "b")
-    assert names(tmp_path / "b") == set()
+    check_folder(tmp_path / "b" / "c")
+    assert names(tmp_path) == set()
+    (tmp_path / "b").write_text("")
+    with pytest.raises(NotADirectoryError, match="out: got"):
+        check_folder(tmp_path / "b" / "c")
 
 
 def test_the_last_of_those_who_share_a_file_is_alone(tmp_path):

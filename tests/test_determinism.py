@@ -197,6 +197,7 @@ PROMISES = {
     "docs/compare.md": COMPARED,
     "docs/data.md": THREADS,
     "docs/distributed.md": STOPPED,
+    "docs/reliability.md": STOPPED,
     "docs/sparse.md": THREADS,
     "src/widthwise/_maskfile.py": BYTES,
     "src/widthwise/_tensorfile.py": BYTES,

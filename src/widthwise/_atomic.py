@@ -58,7 +58,7 @@ def made_folder(path: str | os.PathLike[str]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise NotADirectoryError(f"out: got {os.fspath(path)!r}, but there is a file; allowed is a folder") from None
+        raise _no_folder(path) from None
     return folder
 
 
@@ -69,17 +69,23 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Make a folder and see that it can be written, before the work whose results go there.
+    """See that a folder can be written, or made, before the work whose results go there. Nothing is left behind.
 
     Raises:
         OSError: if it cannot.
     """
-    made_folder(folder)
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise _no_folder(folder)
     try:
-        Path(tempfile.mkdtemp(suffix=_SUFFIX, prefix=".", dir=folder)).rmdir()
+        Path(tempfile.mkdtemp(suffix=_SUFFIX, prefix=".", dir=there)).rmdir()
     except OSError as error:
         error.filename = os.fspath(folder)
         raise
+
+
+def _no_folder(path: str | os.PathLike[str]) -> NotADirectoryError:
+    return NotADirectoryError(f"out: got {os.fspath(path)!r}, but there is a file; allowed is a folder")
 
 
 def _workplace(target: Path) -> tuple[Path, int | None]:

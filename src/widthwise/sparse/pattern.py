@@ -124,6 +124,8 @@ def _check(pointers: Array, columns: Array, width: int) -> None:
 
 def _in_blocks(starts: Array, across: Array, width: int, packed: bool) -> Array:
     """``starts`` of each line in each block of ``across``, or as it is where one block does."""
+    if not len(across):
+        return starts
     lines = len(starts) - 1
     density = len(across) / max(1, lines * width)
     size = min(max(int(_WORTH / max(density, 1e-9)), _FEWEST), _MOST)
@@ -131,7 +133,7 @@ def _in_blocks(starts: Array, across: Array, width: int, packed: bool) -> Array:
         half = cache_bytes() // 2 // _NARROWEST
         size = half if width > 2 * half else width
     blocks = -(-width // size)
-    if blocks <= 1 or not len(across):
+    if blocks <= 1:
         return starts
     line_of = np.repeat(np.arange(lines, dtype=np.int64), np.diff(starts))
     counts = np.bincount(line_of * blocks + across.astype(np.int64) // size, minlength=lines * blocks)
