@@ -10,9 +10,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from widthwise._atomic import atomic_path
 from widthwise.errors import DataError
 
-__all__ = ["check_header", "read_array"]
+__all__ = ["check_header", "read_array", "write_array"]
 
 _FIRST = (1, 0)  # the version with a short header
 
@@ -61,3 +62,9 @@ def read_array(path: Path, shape: tuple[int | None, ...], dtype: Any, *, mapped:
     if array.dtype != dtype or not fits:
         raise DataError(f"{path}: got {array.dtype} {array.shape}, allowed is {np.dtype(dtype)} {shape}; remove it")
     return array
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array to a file, atomically."""
+    with atomic_path(path) as part, part.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

@@ -71,3 +71,12 @@ def test_another_task_in_the_folder(tmp_path):
     result = run("digits", "--rows", 31, "--out", tmp_path)
     assert result.exit_code == 2
     assert "holds another task" in result.stderr
+
+
+def test_progress_is_lines_where_there_is_no_terminal(tmp_path, monkeypatch):
+    monkeypatch.setattr("widthwise.cli.console._EVERY", 0.0)
+    result = run("digits", "--rows", 40, "--out", tmp_path)
+    stages = ["factor", "residual"]
+    lines = [[line for line in result.stderr.splitlines() if f"s: {stage}, 100%" in line] for stage in stages]
+    assert all(lines)
+    assert "100%" not in result.stdout

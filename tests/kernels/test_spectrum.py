@@ -133,12 +133,49 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, stage, monkeypatch):
     made = []
     original = LimitKernel.tile
     monkeypatch.setattr(LimitKernel, "tile", lambda self, i, j: made.append((i, j)) or original(self, i, j))
-    monkeypatch.setattr(LimitKernel, "apply", lambda self, v, progress=None: whole(x) @ v)
+    monkeypatch.setattr(LimitKernel, "apply", lambda self, v, progress, kept: whole(x) @ v)
     found = extreme_eigenvalues(x, folder=tmp_path, tile=40, keep=True)
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("tile-*.npy")}
     assert len(made) == len(after) - len(before) == 10 - len(before)
     assert before.items() <= after.items()
     assert found.smallest == pytest.approx(float(ends(x)[1][0]), rel=1e-9)
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 7, 9, 10, 13, 20])
+def test_corrections_go_on_where_they_were_killed(tmp_path, stop_at, monkeypatch):
+    x, tile = rows(), 40  # four columns of 4, 3, 2 and 1 tiles
+    alone = extreme_eigenvalues(x, folder=tmp_path / "a", tile=tile, precision="single")
+    made = []
+    original = LimitKernel.products
+
+    def products(self, i, j, left, right):
+        if len(made) == stop_at:
+            raise StopError
+        made.append((i, j))
+        return original(self, i, j, left, right)
+
+    monkeypatch.setattr(LimitKernel, "products", products)
+    with pytest.raises(StopError):
+        extreme_eigenvalues(x, folder=tmp_path / "b", tile=tile, precision="single")
+    assert len(list((tmp_path / "b").glob("corrections-*.npy"))) == 1
+    lost = {1: 1, 4: 0, 7: 0, 9: 0, 10: 0, 13: 3, 20: 0}[stop_at]  # what was added up of an unfinished column
+    assert len(made) == stop_at
+    stop_at = -1
+    assert extreme_eigenvalues(x, folder=tmp_path / "b", tile=tile, precision="single") == alone  # to the last bit
+    assert (len(made) - lost) % 10 == 0
+    assert not list((tmp_path / "b").glob("corrections-*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "message"),
+    [("4-0-1", 7, "allowed is float64"), ("1-2-0", 2, "2 products of 1 vectors"), ("4-0-1", 8, "NaN")],
+)
+def test_damaged_corrections_are_refused(tmp_path, name, columns, message):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / f"corrections-{name}.npy"
+    np.save(path, np.full((150, columns), np.nan))
+    with pytest.raises((DataError, InputError), match=message):
+        extreme_eigenvalues(rows(), folder=tmp_path / "a", tile=40)
 
 
 def test_a_finished_folder_answers_at_once(tmp_path, monkeypatch):

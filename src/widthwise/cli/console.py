@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec
@@ -19,6 +20,7 @@ P = ParamSpec("P")
 out = Console()
 _err = Console(stderr=True)
 _USAGE, _INTERRUPTED = 2, 130
+_EVERY = 60.0  # seconds between lines where there is no terminal to draw a bar on
 
 
 def friendly(command: Callable[P, None]) -> Callable[P, None]:
@@ -41,7 +43,10 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
-    """A bar with an estimate of the time left, as a function ``(done, total, what)``."""
+    """A bar with an estimate of the time left, as a function ``(done, total, what)``; a line a minute into a file."""
+    if not _err.is_terminal:
+        yield _lines()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -57,6 +62,21 @@ def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
             progress.update(task, completed=done, total=total, description=what)
 
         yield watch
+
+
+def _lines() -> Callable[[float, float, str], None]:
+    began = told = time.monotonic()
+
+    def watch(done: float, total: float, what: str) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _EVERY:
+            told = now
+            _err.print(
+                f"{now - began:.0f} s: {what}, {done / (total or 1):.0%}", soft_wrap=True, highlight=False, markup=False
+            )
+
+    return watch
 
 
 def words(option: str, text: str) -> tuple[str, ...]:

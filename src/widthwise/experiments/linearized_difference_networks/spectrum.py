@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from widthwise import data as datasets
 from widthwise.experiments.common import at, canvas, path_only
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.experiments.parts import in_parts
+from widthwise.experiments.parts import in_parts, tell
 from widthwise.kernels.spectrum import PREPARATIONS, extreme_eigenvalues, prepare_rows
 from widthwise.report.style import LIGHT
 
@@ -69,7 +69,13 @@ def _measure(part: _Part) -> dict[str, Any]:
     whole = prepare_rows(x, part.preparation)
     largest_of_all = float(torch.linalg.eigvalsh(whole.mT @ whole)[-1])
     rows = whole[: part.rows]
-    found = extreme_eigenvalues(rows, folder=_folder(rows), precision="single", tolerance=1e-4)
+    found = extreme_eigenvalues(
+        rows,
+        folder=_folder(rows),
+        precision="single",
+        tolerance=1e-4,
+        progress=lambda done, total, what: tell(done, total, f"{part.preparation}, {len(rows)} rows: {what}"),
+    )
     return {
         "rows": found.n,
         "features": rows.shape[1],

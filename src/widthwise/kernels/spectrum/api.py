@@ -55,9 +55,10 @@ def extreme_eigenvalues(
     then corrected against H, recomputed in double precision from the data, until the residual is small. An eigenvalue
     of H lies within the residual's norm; that it is the smallest rests on Lanczos having found it from a random start.
 
-    In a ``folder`` every tile is a file, written once. The same call after a kill goes on where the other was; a folder
-    that holds the result returns it at once. The operating system keeps of the files in memory what fits, so that
-    n = 60 000 (14.4 GB of tiles, 7.2 in single precision) runs in whatever there is. In the end the tiles are removed.
+    In a ``folder`` every tile is a file, written once, and so is each sum over a column of tiles as corrections go. The
+    same call after a kill goes on where the other was; a folder that holds the result returns it at once. The operating
+    system keeps of the files in memory what fits, so that n = 60 000 (14.4 GB of tiles, 7.2 in single precision) runs
+    in whatever there is. In the end the tiles are removed.
 
     With ``jobs`` or ``ray`` tiles are worked out by several workers, to the same result bit for bit where they have
     processors of one kind; each has as many threads as PyTorch has here.
@@ -104,6 +105,7 @@ def extreme_eigenvalues(
         result = stages.spectrum(tolerance)
     if place is not None:
         write_text(place / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+        stages.kept.clear()
         if not keep:
             stages.tiles.clear()
     return result

@@ -6,19 +6,14 @@ killed run loses at most the tile it was at; tiles may be files, of which the sy
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from widthwise.errors import InputError
-from widthwise.kernels.spectrum.limit import LimitKernel
+from widthwise.kernels.spectrum.limit import LimitKernel, Watch
 from widthwise.kernels.spectrum.tiles import Tiles
 
-__all__ = ["Watch", "factor_tile", "factorise", "solve"]
-
-Watch = Callable[[float], None]
-"""Told the share that is done."""
+__all__ = ["factor_tile", "factorise", "solve"]
 
 
 def factorise(kernel: LimitKernel, tiles: Tiles, dtype: torch.dtype, progress: Watch) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from widthwise.kernels.spectrum.kept import Kept
+
 __all__ = ["inverse_lanczos", "refine"]
 
 Operator = Callable[[Tensor], Tensor]
@@ -53,7 +55,12 @@ def _ritz(alphas: list[Tensor], betas: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def refine(
-    apply: Operator, precondition: Operator, vectors: Tensor, tolerance: float, most: int = 20
+    apply: Operator,
+    precondition: Operator,
+    vectors: Tensor,
+    tolerance: float,
+    most: int = 20,
+    kept: Kept | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Eigenpairs at the lower end, corrected until the first's residual is small: Davidson's method.
 
@@ -63,25 +70,31 @@ def refine(
         vectors: where to start, ``(n, k)``.
         tolerance: residual of the first, relative to its eigenvalue.
         most: products with the matrix at most.
+        kept: where basis and products are kept, and those of an earlier run taken from.
 
     Returns:
         Eigenvalues ``(k,)``, increasing, vectors ``(n, k)``, and norms of the residuals ``(k,)``.
     """
-    k = vectors.shape[1]
-    basis = torch.linalg.qr(vectors)[0]
-    image = apply(basis)
-    for step in range(most):
+    k, kept = vectors.shape[1], kept or Kept()
+    if (found := kept.found()) is None:
+        basis = torch.linalg.qr(vectors)[0].contiguous()
+        found = basis, basis[:, :0]
+        kept.keep(*found)
+    basis, image = found
+    while True:
+        if image.shape[1] < basis.shape[1]:
+            image = torch.cat([image, apply(basis[:, image.shape[1] :])], 1)
+            kept.keep(basis, image)
         values, small = torch.linalg.eigh(basis.mT @ image)
         small, values = small[:, :k], values[:k]
-        found = basis @ small
-        residual = image @ small - found * values
+        lowest = basis @ small
+        residual = image @ small - lowest * values
         norms = residual.norm(dim=0)
-        room = basis.shape[1] + k <= len(basis)
-        if norms[0] <= tolerance * values[0].abs() or step + 1 == most or not room:
-            break
-        fresh = _orthogonal(precondition(residual), basis)
-        basis, image = torch.cat([basis, fresh], 1), torch.cat([image, apply(fresh)], 1)
-    return values, found, norms
+        last = basis.shape[1] + k > min(most * k, len(basis))
+        if norms[0] <= tolerance * values[0].abs() or last:
+            return values, lowest, norms
+        basis = torch.cat([basis, _orthogonal(precondition(residual), basis)], 1)
+        kept.keep(basis, image)
 
 
 def _orthogonal(new: Tensor, to: Tensor) -> Tensor:

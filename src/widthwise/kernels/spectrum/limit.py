@@ -10,8 +10,12 @@ from torch import Tensor
 
 from widthwise import duals
 from widthwise.activations import Activation
+from widthwise.kernels.spectrum.kept import Kept
 
-__all__ = ["LimitKernel"]
+__all__ = ["LimitKernel", "Watch"]
+
+Watch = Callable[[float], None]
+"""Told the share that is done."""
 
 _STRIP = 2**15  # entries worked on at a time, which stay in the processor's cache
 
@@ -45,11 +49,17 @@ class LimitKernel:
             entries.diagonal().fill_(self.diagonal)
         return entries
 
-    def apply(self, v: Tensor, progress: Callable[[float], None] = lambda done: None) -> Tensor:
-        """H v for ``v`` ``(n, k)``; every tile is worked out once and used for both of its places."""
-        pairs = list(self.pairs())
+    def apply(self, v: Tensor, progress: Watch = lambda done: None, kept: Kept | None = None) -> Tensor:
+        """H v for ``v`` ``(n, k)``; every tile is worked out once and used for both of its places.
+
+        Args:
+            v: ``(n, k)``.
+            progress: told the share that is done.
+            kept: where the sum so far is kept, and taken from.
+        """
+        pairs = self.pairs(0 if kept is None else kept.columns)
         products = (self.products(i, j, v[self.rows[i]], v[self.rows[j]]) for i, j in pairs)
-        return self.summed(products, v, lambda done: progress(done / len(pairs)))
+        return self.summed(products, v, progress, kept)
 
     def products(self, i: int, j: int, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         """A tile times ``right``, its transpose times ``left``; bit for bit the same wherever they lie in memory."""
@@ -57,19 +67,26 @@ class LimitKernel:
         left, right = (part.clone(memory_format=torch.contiguous_format) for part in (left, right))
         return tile @ right, tile.mT @ left
 
-    def summed(self, products: Iterable[tuple[Tensor, Tensor]], v: Tensor, progress: Callable[[int], None]) -> Tensor:
-        """H v from the products of every tile, in the order of :meth:`pairs`."""
-        out = torch.zeros_like(v)
-        for done, ((i, j), (ahead, mirrored)) in enumerate(zip(self.pairs(), products, strict=True)):
+    def summed(
+        self, products: Iterable[tuple[Tensor, Tensor]], v: Tensor, progress: Watch, kept: Kept | None
+    ) -> Tensor:
+        """H v from the products of every tile not in the sum that is kept, in the order of :meth:`pairs`."""
+        first, blocks = 0 if kept is None else kept.columns, len(self.rows)
+        out = torch.zeros_like(v) if kept is None or first == 0 else kept.sums
+        total = blocks * (blocks + 1) // 2
+        left = (blocks - first) * (blocks - first + 1) // 2
+        for done, ((i, j), (ahead, mirrored)) in enumerate(zip(self.pairs(first), products, strict=True), 1):
             out[self.rows[i]] += ahead
             if i != j:
                 out[self.rows[j]] += mirrored
-            progress(done + 1)
+            if kept is not None and i == blocks - 1:
+                kept.keep_sums(j + 1, out)
+            progress((total - left + done) / total)
         return out
 
-    def pairs(self) -> Iterator[tuple[int, int]]:
-        """Tiles of the lower triangle, ``(i, j)`` with j <= i, column by column."""
-        return ((i, j) for j in range(len(self.rows)) for i in range(j, len(self.rows)))
+    def pairs(self, first: int = 0) -> Iterator[tuple[int, int]]:
+        """Tiles of the lower triangle, ``(i, j)`` with j <= i, column by column, from the ``first`` on."""
+        return ((i, j) for j in range(first, len(self.rows)) for i in range(j, len(self.rows)))
 
 
 def _relu(c: Tensor) -> Tensor:

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widthwise._arrayfile import read_array
-from widthwise._atomic import atomic_path
+from widthwise._arrayfile import read_array, write_array
 from widthwise.activations import Activation
 from widthwise.executor import Executor
 from widthwise.executor.gather import gather
-from widthwise.kernels.spectrum.cholesky import Watch, factor_tile
-from widthwise.kernels.spectrum.limit import LimitKernel
+from widthwise.kernels.spectrum.cholesky import factor_tile
+from widthwise.kernels.spectrum.kept import Kept
+from widthwise.kernels.spectrum.limit import LimitKernel, Watch
 from widthwise.kernels.spectrum.tiles import Tiles
 
 __all__ = ["Spread"]
@@ -62,8 +62,7 @@ class Spread:
     ) -> None:
         self._kernel, self._executor = kernel, executor
         self._task = _Task(str(folder.absolute()), activation, kernel.size, dtype)
-        with atomic_path(folder / _ROWS) as part, part.open("wb") as file:
-            np.save(file, kernel.x.numpy(), allow_pickle=False)
+        write_array(folder / _ROWS, kernel.x.numpy())
 
     def factorise(self, tiles: Tiles, watch: Watch) -> None:
         """Fill ``tiles``: of each column the corner here, then all below it at the same time."""
@@ -80,13 +79,13 @@ class Spread:
             done = sum((k + 1) * (blocks - k) for k in range(j + 1))
             watch(done / total)
 
-    def apply(self, v: Tensor, watch: Watch) -> Tensor:
+    def apply(self, v: Tensor, watch: Watch, kept: Kept) -> Tensor:
         """H v for ``v`` ``(n, k)``; products come back out of order and are added up in order."""
-        pairs, rows = list(self._kernel.pairs()), self._kernel.rows
+        pairs, rows = self._kernel.pairs(kept.columns), self._kernel.rows
         calls = [(self._task, i, j, v[rows[i]].numpy(), v[rows[j]].numpy()) for i, j in pairs]
         made = gather(self._executor, _multiply, calls)
         found = ((torch.tensor(ahead), torch.tensor(mirrored)) for ahead, mirrored in made)
-        return self._kernel.summed(found, v, lambda done: watch(done / len(pairs)))
+        return self._kernel.summed(found, v, watch, kept)
 
     def clear(self) -> None:
         """Remove what the workers were told through the folder."""

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widthwise._arrayfile import read_array
-from widthwise._atomic import atomic_path
+from widthwise._arrayfile import read_array, write_array
 from widthwise.errors import DataError, InputError, check_finite, check_number
 from widthwise.kernels.spectrum.chernoff import chernoff_width
 from widthwise.kernels.spectrum.cholesky import factorise, solve
 from widthwise.kernels.spectrum.iterate import inverse_lanczos, refine
+from widthwise.kernels.spectrum.kept import Kept
 from widthwise.kernels.spectrum.limit import LimitKernel
 from widthwise.kernels.spectrum.spread import Spread
 from widthwise.kernels.spectrum.tiles import Tiles
@@ -85,13 +85,14 @@ class Stages:
     ) -> None:
         self.kernel, self.folder, self.dtype, self.watch, self.spread = kernel, folder, dtype, watch, spread
         self.tiles = Tiles(folder, kernel.x.device, kernel.sizes, dtype)
+        self.kept = Kept(folder, len(kernel.x), kernel.x.device)
 
     def spectrum(self, tolerance: float) -> Spectrum:
         """Both ends."""
         largest, largest_error = _largest(self.kernel.x)
         self._factorise(lambda done: self.watch(done, 1, "factor"))
         vectors = self._vectors(tolerance)
-        values, _, residuals = refine(self._apply, self._solve, vectors, tolerance)
+        values, _, residuals = refine(self._apply, self._solve, vectors, tolerance, kept=self.kept)
         if float(values[0]) <= _SINGULAR * self.kernel.diagonal:
             raise InputError(
                 f"x: the smallest eigenvalue of its kernel is {float(values[0]):.3g}, zero to rounding; allowed are "
@@ -119,8 +120,7 @@ class Stages:
         start = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(device)
         vectors = inverse_lanczos(self._solve, start, min(_WANTED, n), max(tolerance / 10, self._rounding))
         if path is not None:
-            with atomic_path(path) as part, part.open("wb") as file:
-                np.save(file, vectors.cpu().numpy(), allow_pickle=False)
+            write_array(path, vectors.cpu().numpy())
         return vectors
 
     @property
@@ -132,7 +132,7 @@ class Stages:
         return solve(self.kernel, self.tiles, v)
 
     def _apply(self, v: Tensor) -> Tensor:
-        return (self.spread or self.kernel).apply(v, lambda done: self.watch(done, 1, "residual"))
+        return (self.spread or self.kernel).apply(v, lambda done: self.watch(done, 1, "residual"), self.kept)
 
 
 def _largest(x: Tensor) -> tuple[float, float]:

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widthwise._arrayfile import read_array
-from widthwise._atomic import atomic_path
+from widthwise._arrayfile import read_array, write_array
 
 __all__ = ["Tiles"]
 
@@ -52,8 +51,7 @@ class Tiles:
         if self._folder is None:
             self._kept[index] = tile
             return
-        with atomic_path(self._path(*index)) as part, part.open("wb") as file:
-            np.save(file, tile.cpu().numpy(), allow_pickle=False)
+        write_array(self._path(*index), tile.cpu().numpy())
 
     def clear(self) -> None:
         """Forget all tiles, files included."""
