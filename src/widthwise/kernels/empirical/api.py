@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from widthwise._memory import available_memory, gib
+from widthwise._memory import available_memory, gib, keep_freed
 from widthwise.errors import InputError, check_choice, check_integer
 from widthwise.kernels.empirical.blocks import in_blocks, rows_within
 from widthwise.kernels.empirical.choose import METHODS, choose
@@ -67,6 +67,7 @@ def empirical_ntk(
     check_choice("outputs", outputs, OUTPUTS)
     check_choice("method", method, METHODS)
     check_integer("memory", memory, 1)
+    keep_freed()
     subject = subject_of(model, x1, train, mask)
     if x2 is not None:
         _check_second(x1, check_examples("x2", x2, subject.model))

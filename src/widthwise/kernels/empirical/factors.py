@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = ["Factor", "Gradients", "Outer", "contract", "inner", "mirrored"]
 
 _SMALL = 64  # rows below which half the product costs as much as all of it
+_TILE = 128  # rows mirrored at a time
 _SYRK = {torch.float32: "ssyrk", torch.float64: "dsyrk"}  # PyTorch has none
 
 
@@ -76,8 +77,12 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 def mirrored(lower: Tensor) -> Tensor:
-    """The lower triangle of a square matrix, and its mirror image."""
-    return lower.tril().add_(lower.tril(-1).mT)
+    """The lower triangle of a square matrix and its mirror image, in place."""
+    for at in range(0, len(lower), _TILE):
+        below = lower[at : at + _TILE, at : at + _TILE].tril()
+        lower[at : at + _TILE, at : at + _TILE] = below + below.tril(-1).mT
+        lower[at : at + _TILE, at + _TILE :] = lower[at + _TILE :, at : at + _TILE].mT
+    return lower
 
 
 def _outputs(a: Tensor, b: Tensor, full: bool) -> Tensor:
