@@ -72,7 +72,7 @@ def check_choice(name: str, got: str, allowed: Iterable[str]) -> str:
     check_type(name, got, str)
     if got in options:
         return got
-    near = difflib.get_close_matches(got, options, n=1)
+    near = difflib.get_close_matches(got, options, n=1) or [each for each in options if each.lower() == got.lower()]
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise InputError(f"{name}: got {got!r}, allowed are {', '.join(options)}{hint}")
 

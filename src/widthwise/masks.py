@@ -20,7 +20,7 @@ from widthwise._maskfile import read_masks, write_masks
 from widthwise._maskpicture import kept_by_unit, strips
 from widthwise.errors import InputError, InputTypeError, check_type
 
-__all__ = ["LayerCount", "Mask", "check_has_values", "prunable", "unwrapped"]
+__all__ = ["LayerCount", "Mask", "check_has_values", "check_not_sparse", "prunable", "unwrapped"]
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -47,6 +47,20 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
             "model: got no weights to prune, allowed is a model with a parameter of two or more dimensions"
         )
     return found
+
+
+def check_not_sparse(model: nn.Module) -> None:
+    """Refuse a model with sparse layers, whose weights are vectors of values and no mask could reach.
+
+    Raises:
+        InputError: naming the first sparse layer.
+    """
+    for name, module in model.named_modules():
+        if hasattr(module, "values") and hasattr(module, "pointers"):
+            raise InputError(
+                f"model: layer {name!r} is sparse already, {type(module).__name__}; prune the model that "
+                "widthwise.densify(model) gives back, then call sparsify again"
+            )
 
 
 def check_has_values(model: nn.Module) -> None:

@@ -9,6 +9,7 @@ import bisect
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from numbers import Real
 
 from widthwise.errors import InputError, check_choice, check_integer, check_number
 
@@ -36,6 +37,10 @@ def keep_count(total: int, sparsity: float) -> int:
     100
     """
     check_integer("total", total)
+    if isinstance(sparsity, Real) and 1 < sparsity < 100:
+        raise InputError(
+            f"sparsity: got {sparsity}, allowed is a number in [0, 1); for {sparsity:g} % pass {sparsity / 100:g}"
+        )
     return round(total * (1 - check_number("sparsity", sparsity, 0, 1, high_open=True)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from widthwise.data.sampling import first_per_class
-from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_integer
-from widthwise.masks import Mask, check_has_values, prunable, unwrapped
+from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_integer, check_type
+from widthwise.masks import Mask, check_has_values, check_not_sparse, prunable, unwrapped
 from widthwise.pruning.allocation import SCOPES, allocate, exponential_schedule, target_count
 from widthwise.pruning.batches import Batches, Data, repeatable
 from widthwise.pruning.collapse import complain, critical_sparsity, cut_at, dead_layers
@@ -44,7 +44,8 @@ def prune(
     initialised, call it on every rank: all take the mask of rank 0.
 
     Args:
-        model: any module; its prunable parameters have two or more dimensions (:func:`widthwise.prunable`).
+        model: any module; its prunable parameters have two or more dimensions (:func:`widthwise.prunable`). A sparse
+            one (:func:`widthwise.sparsify`) is refused: make it dense again first.
         sparsity: fraction of the prunable weights to remove, in [0, 1).
         method: name of a registered score, or a function ``(model, data, loss)`` to scores.
         data: ``(x, y)`` or a loader of such batches, where the method needs it.
@@ -75,6 +76,7 @@ def prune(
     (90, 300, 90)
     """
     known = find_method(method)
+    check_not_sparse(check_type("model", model, nn.Module))
     plan = _Plan(
         method=known,
         keep=target_count(sum(weight.numel() for weight in prunable(model).values()), sparsity, budget),
@@ -115,7 +117,7 @@ def _search(model: nn.Module, plan: _Plan, data: Data | None, loss: Loss | None)
         for keep in counts:
             scores = _checked(plan.method, plan.method.score(model, data, loss), weights)
             chosen = _agreed(_select(scores, alive, keep, plan))
-            _check_layers(scores, alive, chosen, plan)
+            _check_layers(scores, alive, chosen, plan, counts)
             alive = chosen
             if keep != plan.keep:
                 _zero_the_dead(weights, alive)
@@ -128,12 +130,15 @@ def _select(scores: Mapping[str, Tensor], alive: Mask, keep: int, plan: _Plan) -
     return Mask(select(scores, allocate(plan.scope, shapes, keep, room), alive=alive, seed=plan.seed))
 
 
-def _check_layers(scores: Mapping[str, Tensor], before: Mask, after: Mask, plan: _Plan) -> None:
-    """Complain about layers that have just died."""
+def _check_layers(scores: Mapping[str, Tensor], before: Mask, after: Mask, plan: _Plan, counts: Sequence[int]) -> None:
+    """Complain about layers that have just died, and say in which of several rounds."""
     died = [name for name in dead_layers(after) if name not in dead_layers(before)]
     if not died:
         return
     problem = f"layer {died[0]!r} keeps none of its {after[died[0]].numel()} weights at sparsity {after.sparsity:.6g}"
+    if len(counts) > 1:
+        asked = 1 - plan.keep / after.total
+        problem += f", in round {counts.index(after.kept) + 1} of {len(counts)} on the way to {asked:.6g}"
     if len(died) > 1:
         others = [*map(repr, died[1:4]), *([f"{len(died) - 4} more"] if len(died) > 4 else [])]
         problem += f", nor do {', '.join(others)}"

@@ -34,7 +34,12 @@ class Batches:
     def __init__(self, data: Data, device: torch.device) -> None:
         if _is_batch(data):
             self._source: Iterable[Any] = [data]
-        elif isinstance(data, Tensor | Mapping) or not isinstance(data, Iterable) or _of_arrays(data):
+        elif (
+            isinstance(data, Tensor | Mapping)
+            or not isinstance(data, Iterable)
+            or _of_arrays(data)
+            or _of_several_inputs(data)
+        ):
             raise InputTypeError(
                 f"data: got {type(data).__name__}, allowed is (x, y) or an iterable of such pairs{_hint(data)}"
             )
@@ -82,6 +87,18 @@ def _of_arrays(got: Any) -> bool:
     return isinstance(got, tuple | list) and bool(got) and isinstance(got[0], np.ndarray)
 
 
+def _of_several_inputs(got: Any) -> bool:
+    """Whether it is ``((a, b), y)``; with ``y`` in a pair, or longer, it would be batches."""
+    return (
+        isinstance(got, tuple | list)
+        and len(got) == 2
+        and isinstance(got[0], tuple | list)
+        and bool(got[0])
+        and all(isinstance(part, Tensor) for part in got[0])
+        and isinstance(got[1], Tensor)
+    )
+
+
 def _hint(got: Any) -> str:
     """How to make a batch, or batches, of what was passed; empty where nobody could know."""
     if _of_arrays(got):
@@ -90,6 +107,8 @@ def _hint(got: Any) -> str:
         return "; DataLoader(dataset, batch_size=...) gives such pairs"
     if isinstance(got, Mapping):
         return "; a generator makes pairs of a loader's dictionaries: ((b['x'], b['y']) for b in loader)"
+    if _of_several_inputs(got):
+        return "; a model of several inputs: wrap it in a module that takes one tensor and cuts it up"
     if isinstance(got, tuple | list) and len(got) > 2 and isinstance(got[0], Tensor):
         return "; put what belongs to y into one tuple: (x, (y, z))"
     if hasattr(got, "x") and hasattr(got, "y"):

@@ -26,6 +26,7 @@ __all__ = [
     "mean_gradient",
     "mean_over",
     "output_of",
+    "told",
     "trainable",
 ]
 
@@ -102,7 +103,7 @@ def loss_on(model: nn.Module, loss: Loss, x: Tensor, y: Any, weights: Mapping[st
             depend on a parameter.
     """
     output = output_of(model, x, weights)
-    with _told(f"loss: fails on an output {_outline(output)} and a y {_outline(y)}"):
+    with told(f"loss: fails on an output {_outline(output)} and a y {_outline(y)}"):
         value = loss(output, y)
     if not isinstance(value, Tensor) or value.dim() != 0:
         got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -169,7 +170,7 @@ def output_of(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None 
     """
     before = _random_state(x)
     inner = unwrapped(model)
-    with _told(f"model: fails on an x {_outline(x)}, its weights being {_dtypes(inner)}"):
+    with told(f"model: fails on an x {_outline(x)}, its weights being {_dtypes(inner)}"):
         output = inner(x) if weights is None else functional_call(inner, dict(weights), (x,))
     if not torch.equal(before, _random_state(x)):
         warnings.warn(
@@ -181,13 +182,17 @@ def output_of(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None 
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Say what a caller's own function was given when it refuses it."""
+def told(what: str) -> Iterator[None]:
+    """Say what a caller's own function was given when it refuses it.
+
+    Raises:
+        InputError: in place of what the function raised, ``what`` followed by the first line of its message.
+    """
     try:
         yield
-    except (torch.OutOfMemoryError, NotImplementedError, InputTypeError):
+    except (torch.OutOfMemoryError, NotImplementedError, InputError, InputTypeError):
         raise
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise InputError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
 
 

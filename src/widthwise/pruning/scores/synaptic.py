@@ -13,6 +13,7 @@ from widthwise.masks import Mask, prunable
 from widthwise.pruning.batches import Data
 from widthwise.pruning.collapse import cut_at
 from widthwise.pruning.flow import PathCount, example_input, flow
+from widthwise.pruning.gradients import told
 from widthwise.pruning.scores.registry import register_score
 
 __all__ = ["synflow"]
@@ -43,8 +44,8 @@ def synflow(model: nn.Module, data: Data | None = None, loss: Any = None) -> dic
         By parameter name, a float64 tensor of the parameter's shape.
 
     Raises:
-        InputError: if the shape of an example is not known, a weight is NaN or infinite, or the paths leave the range
-            of float64 all the same.
+        InputError: if the shape of an example is not known or the model fails on it, a weight is NaN or infinite, or
+            the paths leave the range of float64 all the same.
     """
     x = example_input(model, data)
     if x is None:
@@ -64,7 +65,8 @@ def synflow(model: nn.Module, data: Data | None = None, loss: Any = None) -> dic
 def _path_sum(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """The sum over all paths, for an input scaled so that it can be represented; zero if there is no path."""
     x = x.double() if x.is_floating_point() else x
-    total = flow(model, weights, x, PathCount())
+    with told(f"model: fails on one example of ones, of shape {tuple(x.shape)}"):
+        total = flow(model, weights, x, PathCount())
     if x.is_floating_point() and not 1 / _FAR < total < _FAR:
         total = flow(model, weights, x * (_FAR if total < 1 else 1 / _FAR), PathCount())
     connected = total > 0 or cut_at(model, Mask({name: weight > 0 for name, weight in weights.items()}), x) is None
