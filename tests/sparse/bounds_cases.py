@@ -18,7 +18,7 @@ from widthwise.sparse import SparseLinear, _team
 from widthwise.sparse.conv import SparseConv2d
 from widthwise.training.sparse_family import Rule, SparseFamily
 
-EXAMPLES = int(sys.argv[1]) if len(sys.argv) > 1 else 25
+EXAMPLES = int(sys.argv[1]) if __name__ == "__main__" and len(sys.argv) > 1 else 25
 many = settings(
     max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
