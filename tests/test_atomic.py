@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from widthwise._atomic import _clear, atomic_path, check_folder, write_text
-from widthwise._locks import shared
+from widthwise._locks import alone, shared
 from widthwise._tensorfile import write_tensors
 
 WRITING = (
@@ -115,3 +116,38 @@ def test_the_last_of_those_who_share_a_file_is_alone(tmp_path):
     with shared(path) as again:
         assert again()
     assert names(tmp_path) == set()
+
+
+def test_one_after_another_holds_a_file(tmp_path):
+    """The second waits for the first, and is told so once; the file goes with the last."""
+    first, told = alone(tmp_path / "lock", lambda: told.append("first")), []
+    first.__enter__()
+
+    def wait() -> None:
+        told.append("second")
+        threading.Timer(0.3, first.__exit__, (None, None, None)).start()
+
+    with alone(tmp_path / "lock", wait):
+        assert told == ["second"]
+        assert names(tmp_path) == {"lock"}
+    assert names(tmp_path) == set()
+
+
+def test_a_file_whose_holder_was_killed_is_free(tmp_path):
+    code = "import os, sys; from widthwise._locks import alone; from pathlib import Path\n"
+    code += "with alone(Path(sys.argv[1]), print): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], check=False)
+    assert names(tmp_path) == {"lock"}
+    with alone(tmp_path / "lock", pytest.fail):
+        pass
+    assert names(tmp_path) == set()
+
+
+def test_who_stops_waiting_leaves_the_file_to_its_holder(tmp_path):
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with alone(tmp_path / "lock", pytest.fail):
+        with pytest.raises(KeyboardInterrupt), alone(tmp_path / "lock", stop):
+            pass
+        assert names(tmp_path) == {"lock"}

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.held import Watcher
+from benchmarks.faults.jobs import Command
 from benchmarks.faults.processes import Running
 from benchmarks.faults.tries import Count, Ground
 
@@ -34,7 +35,7 @@ def _full(ground: Ground, process: Running, watcher: Watcher) -> None:
     if process.code == 0:  # what is needed on the way is less than guessed
         watcher.conclude()
         return
-    if ground.job.name in ("checkpoint", "saving"):  # functions: an OSError
+    if not isinstance(ground.job.act, Command):  # functions: an OSError
         assert process.code == 1, f"ended with {process.code}: {said}"
         assert said.splitlines()[-1].startswith("OSError"), said
     else:
@@ -65,7 +66,7 @@ def _read_only(ground: Ground, watcher: Watcher) -> None:
     code, said = process.wait(), process.said()
     process.forget()
     subprocess.run(["mount", "-o", "remount,rw", watcher.folder], check=True)
-    if ground.job.name in ("checkpoint", "saving"):
+    if not isinstance(ground.job.act, Command):
         assert "Read-only" in said.splitlines()[-1], said
     elif code != 0:  # with everything there, nothing need be written
         assert code == _USAGE, f"ended with {code}: {said}"

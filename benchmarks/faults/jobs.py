@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import sys
 import time
@@ -41,53 +42,49 @@ class Job:
     result: Callable[[Path], State]
 
 
-def command(*arguments: str) -> Callable[[Path], None]:
-    """The command line."""
+@dataclass(frozen=True)
+class Command:
+    """The command line, within this process.
 
-    def act(folder: Path) -> None:
+    Attributes:
+        given: what is given to it, without ``--out``; or makes that for a folder.
+        saving: the module that saves unfinished work, here at every epoch, to be struck at it more often.
+    """
+
+    given: tuple[str, ...] | Callable[[Path], tuple[str, ...]]
+    saving: str | None = None
+
+    def arguments(self, folder: Path) -> list[str]:
+        """As a user would give them."""
+        given = self.given(folder) if callable(self.given) else self.given
+        return [*given, "--out", str(folder)]
+
+    def __call__(self, folder: Path) -> None:
+        """Run it."""
         from widthwise.cli import main
 
-        sys.argv = ["widthwise", *arguments, "--out", str(folder)]
+        if self.saving is not None:
+            importlib.import_module(self.saving)._SAVE_EVERY = 0.0  # type: ignore[attr-defined]
+        sys.argv = ["widthwise", *self.arguments(folder)]
         main()
 
-    return act
+
+def compared_by(jobs: int) -> tuple[str, ...]:
+    """Two seeds of nine networks."""
+    return ("compare", "--factors", "2,8", "--seeds", "2", "--epochs", "5", "--lr", "0.5", "--jobs", str(jobs))
 
 
-def compare(folder: Path) -> None:
-    """Two seeds of nine networks; state is saved at the end of every epoch, to be killed at it more often."""
-    from widthwise.comparison import group
-
-    group._SAVE_EVERY = 0.0
-    command("compare", "--factors", "2,8", "--seeds", "2", "--epochs", "8", "--lr", "0.5", "--jobs", "1")(folder)
-
-
-def compare_by_two(folder: Path) -> None:
-    """The same by two workers."""
-    command("compare", "--factors", "2,8", "--seeds", "2", "--epochs", "8", "--lr", "0.5", "--jobs", "2")(folder)
-
-
-def reproduce(folder: Path) -> None:
-    """An experiment in parts, and one that saves its state within a part, here at every epoch."""
-    from widthwise.experiments.wider_nets import shallow
-
-    shallow._SAVE_EVERY = 0.0
-    command("reproduce", *EXPERIMENTS, "--scale", "smoke")(folder)
-
-
-def sweep(folder: Path) -> None:
+def swept_by_two(folder: Path) -> tuple[str, ...]:
     """Runs that leave a line each; lines and configuration lie beside the folder, which may be full."""
     config, log = (folder.with_name(f"{folder.name}.{kind}") for kind in ("toml", "log"))
     fixed = f"log = {json.dumps(str(log))}"
-    write_text(config, f'run = "{__file__}:spun"\n[fixed]\n{fixed}\n[grid]\nx = {list(range(30))}\n')
-    from widthwise.cli import main
-
-    sys.argv = ["widthwise", "sweep", str(config), "--jobs", "2", "--threads", "1", "--out", str(folder)]
-    main()
+    write_text(config, f'run = "{__file__}:spun"\n[fixed]\n{fixed}\n[grid]\nx = {list(range(20))}\n')
+    return ("sweep", str(config), "--jobs", "2", "--threads", "1")
 
 
 def spun(x: int, log: str) -> dict[str, int]:
     """A run that sleeps without the system's clock, which may be set back."""
-    until = time.perf_counter() + 0.03
+    until = time.perf_counter() + 0.01
     while time.perf_counter() < until:
         pass
     return sweep_survival.noted(x, log, 0.0)
@@ -216,12 +213,13 @@ def last_saved(folder: Path) -> State:
 JOBS = {
     job.name: job
     for job in (
-        Job("compare", compare, networks, compared),
-        Job("compare-jobs", compare_by_two, networks, compared),
-        Job("prune", command("prune", "mlp", "--set", "width=16"), nothing,
+        Job("compare", Command(compared_by(1), "widthwise.comparison.group"), networks, compared),
+        Job("compare-jobs", Command(compared_by(2)), networks, compared),
+        Job("prune", Command(("prune", "mlp", "--set", "width=16")), nothing,
             bytes_of("mask.safetensors", "model.safetensors", "layers.txt")),
-        Job("sweep", sweep, swept, swept),
-        Job("reproduce", reproduce, parts, reproduced),
+        Job("sweep", Command(swept_by_two), swept, swept),
+        Job("reproduce", Command(("reproduce", *EXPERIMENTS, "--scale", "smoke"),
+            "widthwise.experiments.wider_nets.shallow"), parts, reproduced),
         Job("checkpoint", checkpoint, steps, bytes_of("mask.safetensors", "model.safetensors")),
         Job("saving", saving, lambda folder: saved(folder) and {}, last_saved),
     )

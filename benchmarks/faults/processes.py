@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import atexit
-import importlib
+import gc
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from multiprocessing import get_context, resource_sharer
 from pathlib import Path
 from typing import NoReturn
 
-from benchmarks.faults.jobs import Job
+from benchmarks.faults.jobs import Command, Job
+
+from widthwise.executor import local
 
 ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130
@@ -35,11 +39,14 @@ class Running:
     def __init__(self, job: Job, folder: Path, *, fresh: bool = False, environment: dict[str, str] | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         self.output = folder.with_name(f"{folder.name}.{time.monotonic_ns()}.out")
+        self.job = job
         self.code: int | None = None
         self.worked = 0.0
         if fresh:
             with self.output.open("w") as file:
                 command = [sys.executable, "-m", "benchmarks.faults", "--act", job.name, str(folder)]
+                if isinstance(job.act, Command):
+                    command = [sys.executable, "-m", "widthwise", *job.act.arguments(folder)]
                 variables = {**os.environ, **(environment or {})}
                 self.pid = subprocess.Popen(
                     command, stdout=file, stderr=file, start_new_session=True, cwd=ROOT, env=variables,
@@ -97,21 +104,25 @@ class Running:
 
 
 def warm(job: Job, folder: Path) -> tuple[float, float]:
-    """Run a job undisturbed and load here what it loaded; the seconds that it takes then, and those of a core."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        _live(job, folder / "warming", folder / "warming.out", tell=write)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        names = pipe.read().split()
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """Do a job once here, so that what it loads and compiles is there in all that is forked off this process.
+
+    Returns:
+        The seconds that it takes then, undisturbed, and those of a core.
+    """
+    local._context = get_context("fork")  # workers are forked off too; those of a fresh interpreter are not
+    said = folder / "warming.out"
+    with said.open("w") as out, redirect_stdout(out), redirect_stderr(out):
+        (folder / "warming").mkdir()
+        code = _act(job, folder / "warming")
     if code:
-        raise SystemExit(f"{job.name} undisturbed ends with {code}: {(folder / 'warming.out').read_text()}")
-    for name in names:
-        with suppress(Exception):
-            importlib.import_module(name)
+        raise SystemExit(f"{job.name} undisturbed ends with {code}: {said.read_text()}")
+    resource_sharer.stop()  # what hands tensors to workers
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread():
+            thread.join(_SOON)
+    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    assert len(threads) == 1, f"threads do not survive a fork: {threads}"
+    gc.freeze()  # or what is collected in a process were copied into it first
     began = time.monotonic()
     process = Running(job, folder / "undisturbed")
     assert process.wait() == 0, process.said()
@@ -119,7 +130,7 @@ def warm(job: Job, folder: Path) -> tuple[float, float]:
     return time.monotonic() - began, process.worked
 
 
-def _live(job: Job, folder: Path, output: Path, tell: int | None = None) -> NoReturn:
+def _live(job: Job, folder: Path, output: Path) -> NoReturn:
     """The life of a forked process, which never returns to what forked it."""
     code = 1
     try:
@@ -131,8 +142,6 @@ def _live(job: Job, folder: Path, output: Path, tell: int | None = None) -> NoRe
             os.dup2(handle, stream)
         sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
         code = _act(job, folder)
-        if tell is not None:
-            os.write(tell, "\n".join(n for n in sys.modules if not n.startswith("__m")).encode())
         atexit._run_exitfuncs()
         sys.stdout.flush()
     finally:

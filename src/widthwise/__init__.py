@@ -6,6 +6,10 @@
 (222, 0.25)
 """
 
+from widthwise._interrupt import leave_calmly
+
+leave_calmly()  # before what takes seconds
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,9 @@ try:
 except ImportError:  # of POSIX
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["hold_alone", "shared"]
+__all__ = ["alone", "elsewhere", "hold_alone", "shared"]
+
+_POLL = 0.1  # seconds between looks at who holds a file
 
 
 def hold_alone(handle: int) -> bool:
@@ -38,6 +41,64 @@ def shared(path: Path) -> Iterator[Callable[[], bool]]:
         if hold_alone(handle):
             path.unlink(missing_ok=True)
         os.close(handle)
+
+
+@contextmanager
+def alone(path: Path, wait: Callable[[], object]) -> Iterator[None]:
+    """Hold a file, made if it is not there and removed in the end, while no other process holds it.
+
+    Args:
+        path: the file; its folder must be there.
+        wait: called once if another process holds it, until whose end or death this one then waits.
+
+    Raises:
+        OSError: if its folder cannot be written.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = _opened(path)
+    try:
+        waits = False
+        while (taken := _taken(handle)) or not _is(handle, path):
+            if not taken:  # it was removed by the one that held it
+                os.close(handle)
+                handle = _opened(path)
+                continue
+            if not waits:
+                wait()
+                waits = True
+            time.sleep(_POLL)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def elsewhere(folder: Path, what: str = "this") -> str:
+    """What is said while another process is waited for."""
+    return f"another process works on {what} in {folder}: waiting for its end"
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        error.filename = os.fspath(path.parent)  # which the user knows
+        raise
+
+
+def _taken(handle: int) -> bool:
+    """Whether another process holds an open file; if not, this one does now, where the file system has locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _locked(handle: int, *how: str) -> bool:

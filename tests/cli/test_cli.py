@@ -8,11 +8,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from widthwise._locks import alone
 from widthwise.cli import app
 
 QUICK = ["--factors", "4", "--seeds", "2", "--epochs", "3", "--methods", "dense,sparse"]
@@ -92,6 +94,36 @@ def test_data_lists_names_one_a_line_and_describes_one():
     assert {"digits", "mnist", "cifar10"} <= set(names)
     assert "classification" in run("data", "digits").output
     assert run("data", "digitz").exit_code == 2
+
+
+@pytest.mark.parametrize("how", ["module", "script", "import"])
+def test_ctrl_c_while_it_loads_is_a_word_and_no_trace(tmp_path, how):
+    """PyTorch is stood in for by a module that interrupts, since most of the loading is its own."""
+    (tmp_path / "torch.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n")
+    (tmp_path / "widthwise").write_text("from widthwise.cli import main\nmain()\n")
+    command = {"module": ["-m", "widthwise"], "script": [tmp_path / "widthwise"], "import": ["-c", "import widthwise"]}
+    done = subprocess.run(
+        [sys.executable, *command[how]],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    if how == "import":  # by somebody else's program, whose handler stays
+        assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+    else:
+        assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
+def test_a_second_comparison_in_a_folder_waits_for_the_first(tmp_path, monkeypatch):
+    first = ExitStack()
+    first.enter_context(alone(tmp_path / ".compare-lock", pytest.fail))
+    monkeypatch.setattr("widthwise._locks.time.sleep", lambda seconds: first.close())
+    second = run("compare", "--out", tmp_path, *QUICK)
+    assert f"another process works on this in {tmp_path}: waiting for its end" in second.stderr
+    assert second.exit_code == 0
+    assert not (tmp_path / ".compare-lock").exists()
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):

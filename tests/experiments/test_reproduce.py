@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
+from widthwise._locks import alone
 from widthwise.cli import app
 from widthwise.errors import InputError
 from widthwise.experiments import outcome, registry
@@ -73,6 +75,27 @@ def test_of_two_on_one_folder_the_first_to_end_leaves_the_other_its_parts(tmp_pa
         assert (tmp_path / ".parts-small.sqlite").exists()
         in_parts("counting", [Part(7, "small")], lambda part: {"seed": 7})
     assert {p.name for p in tmp_path.iterdir()} == {f"counting-small.{kind}" for kind in ("json", "csv", "svg")}
+
+
+def test_the_same_experiment_elsewhere_is_waited_for(tmp_path, counting):
+    """What the other process gave is not made again, while other experiments do not wait."""
+    name, told = "robust-pruning/counting", []
+    other = alone(tmp_path / ".counting-small-lock", pytest.fail)
+    other.__enter__()
+    list(reproduce(name, tmp_path, scale="smoke"))
+
+    def watch(done: float, total: float, what: str) -> None:
+        if math.isinf(total):
+            told.append(what)
+            (tmp_path / ".counting-small-lock").unlink()  # as another process that ends, whose work is
+            list(reproduce(name, tmp_path))
+            other.__exit__(None, None, None)
+
+    (lines,) = reproduce(name, tmp_path, watch=watch)
+    assert told == [f"another process works on {name} in {tmp_path}: waiting for its end"]
+    assert lines[-1].endswith("(was there)")
+    assert counting.ran == [0, 1, 2] * 2
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_what_was_half_written_is_not_taken_for_finished(tmp_path, counting, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from widthwise._interrupt import INTERRUPTED, loaded
 from widthwise.errors import InputError, InputTypeError
 
 __all__ = ["friendly", "numbers", "out", "progress_bar", "words"]
@@ -19,7 +21,7 @@ __all__ = ["friendly", "numbers", "out", "progress_bar", "words"]
 P = ParamSpec("P")
 out = Console()
 _err = Console(stderr=True)
-_USAGE, _INTERRUPTED = 2, 130
+_USAGE = 2
 _EVERY = 60.0  # seconds between lines where there is no terminal to draw a bar on
 
 
@@ -28,6 +30,7 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        loaded()
         try:
             command(*args, **kwargs)
         except (InputError, InputTypeError, OSError) as error:
@@ -36,14 +39,17 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(_USAGE) from None
         except KeyboardInterrupt:
             _err.print("stopped; files already written are whole, and runs already finished are kept", highlight=False)
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
 
     return guarded
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
-    """A bar with an estimate of the time left, as a function ``(done, total, what)``; a line a minute into a file."""
+    """A bar with an estimate of the time left, as a function ``(done, total, what)``; a line a minute into a file.
+
+    A total may be infinite, while another process is waited for.
+    """
     if not _err.is_terminal:
         yield _lines()
         return
@@ -59,7 +65,10 @@ def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
         task = progress.add_task("preparing", total=None)
 
         def watch(done: float, total: float, what: str) -> None:
-            progress.update(task, completed=done, total=total, description=what)
+            if math.isinf(total):
+                progress.reset(task, total=None, description=what)
+            else:
+                progress.update(task, completed=done, total=total, description=what)
 
         yield watch
 
@@ -69,12 +78,10 @@ def _lines() -> Callable[[float, float, str], None]:
 
     def watch(done: float, total: float, what: str) -> None:
         nonlocal told
-        now = time.monotonic()
-        if now - told >= _EVERY:
+        now, share = time.monotonic(), "" if math.isinf(total) else f", {done / (total or 1):.0%}"
+        if now - told >= _EVERY or not share:
             told = now
-            _err.print(
-                f"{now - began:.0f} s: {what}, {done / (total or 1):.0%}", soft_wrap=True, highlight=False, markup=False
-            )
+            _err.print(f"{now - began:.0f} s: {what}{share}", soft_wrap=True, highlight=False, markup=False)
 
     return watch
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from widthwise import data as datasets
+from widthwise._atomic import made_folder
+from widthwise._locks import alone, elsewhere
 from widthwise.checkpoint import save
 from widthwise.comparison.execute import Watch, execute
 from widthwise.comparison.findings import findings
@@ -94,12 +98,13 @@ def compare(
             module.
         validation: share of the training examples set aside to rank by, above 0.
         out: folder for ``results.sqlite`` and ``model.safetensors``; finished runs found there are not run again,
-            an unfinished one goes on. Without it nothing is kept.
+            an unfinished one goes on, and another process that works on it is waited for. Without it nothing is kept.
         device: where to train.
         dtype: ``"float32"`` or ``"float64"``.
         jobs: groups of networks trained at the same time, each in a process of its own; by default one a core where
             the work is worth it. It never changes a result.
-        watch: called as ``watch(done, total, what)`` while training, in units of estimated cost.
+        watch: called as ``watch(done, total, what)`` while training, in units of estimated cost; the total is
+            infinite while another process is waited for.
         track: told of every row at the end, with its training curve.
 
     Returns:
@@ -128,10 +133,11 @@ def compare(
         scopes=tuple(sorted({"magnitude": "balanced", **(scopes or {})}.items())),
         dtype=dtype,
     )
-    with _folder(out) as folder:
+    watch = watch or _silent
+    with _folder(out, watch) as folder:
         began = time.monotonic()
         place = Workplace(folder)
-        execute(plan, splits, place, jobs=jobs, device=device, watch=watch or _silent)
+        execute(plan, splits, place, jobs=jobs, device=device, watch=watch)
         seconds = time.monotonic() - began
         found = _concluded(plan, splits, place, seconds, {"standardize": chosen, "device": device})
     if track is not None:
@@ -198,9 +204,12 @@ def _in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 
 @contextmanager
-def _folder(out: str | os.PathLike[str] | None) -> Iterator[Path]:
+def _folder(out: str | os.PathLike[str] | None, watch: Watch) -> Iterator[Path]:
+    """The output folder, which no other process works on meanwhile."""
     if out is not None:
-        yield Path(out)
+        folder = made_folder(out)
+        with alone(folder / ".compare-lock", partial(watch, 0.0, math.inf, elsewhere(folder))):
+            yield folder
         return
     with tempfile.TemporaryDirectory(prefix="widthwise-") as name:
         yield Path(name)

@@ -7,16 +7,19 @@ paper.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from widthwise._atomic import made_folder
 from widthwise._jsonfile import read_json
+from widthwise._locks import alone, elsewhere
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
 from widthwise.experiments.claims import Claim, judged, sentence, substitute_for
 from widthwise.experiments.outcome import SCALES, Outcome, paths_of, record_of, write
@@ -51,7 +54,8 @@ def reproduce(
         weights: a file of a trained network, for an experiment that takes features of one.
         threads: of PyTorch; as many as now if omitted.
         again: run what is already there too.
-        watch: told of the parts of each.
+        watch: told of the parts of each; their number is infinite while another process that runs the same in the
+            same folder is waited for.
 
     Yields:
         For each experiment one sentence or path a line: whether the paper's claim held, what was found, the paths
@@ -80,10 +84,11 @@ def reproduce(
             paper = name.partition("/")[0]
             folder = Path(out) / paper if several else Path(out)
             command = f"widthwise reproduce {name} --scale {scale}{options} --out DIR"
-            lines = [] if again else _found(name, folder, scale, command)
-            if not lines:
-                outcome = experiment(scale, data, seed, **chosen)
-                lines = _written(name, outcome, folder, command, substitute_for(claim_of(name), scale, data))
+            with _alone(name, folder, scale, watch):
+                lines = [] if again else _found(name, folder, scale, command)
+                if not lines:
+                    outcome = experiment(scale, data, seed, **chosen)
+                    lines = _written(name, outcome, folder, command, substitute_for(claim_of(name), scale, data))
             yield lines
 
 
@@ -152,6 +157,12 @@ def _found(name: str, folder: Path, scale: str, command: str) -> list[str]:
         return [*_told(record, claim_of(name)), *(f"{path} (was there)" for path in paths)] if same else []
     except Exception:  # a judge may raise anything at rows that it was never meant for: then they are made again
         return []
+
+
+def _alone(name: str, folder: Path, scale: str, watch: Watch | None) -> AbstractContextManager[None]:
+    """Within it, no other process runs the experiment in the folder; one that does is waited for."""
+    lock = made_folder(folder) / f".{name.partition('/')[2]}-{scale}-lock"
+    return alone(lock, lambda: watch and watch(0.0, math.inf, elsewhere(folder, name)))
 
 
 @contextmanager
