@@ -104,6 +104,11 @@ _LAZY_NAMES = {  # what comes from them
 }
 
 
+def __dir__() -> list[str]:
+    """Every public name, of what is imported when asked for too."""
+    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING", "import_module"})
+
+
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return import_module(f"widthwise.{name}")

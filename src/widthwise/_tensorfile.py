@@ -132,7 +132,9 @@ def _tensors(file: Any) -> dict[str, Tensor]:
 
 def _header(path: Path, kind: str, version: int, metadata: Mapping[str, str]) -> dict[str, Any]:
     if kind not in metadata:
-        raise _unusable(path, kind, f"its metadata have no {kind!r}")
+        ours = [other for other in metadata if other.startswith("widthwise.")]
+        said = f"it is a {ours[0]:.50} file" if ours else "it holds plain tensors, for safetensors.torch.load_file"
+        raise _unusable(path, kind, f"its metadata have no {kind!r}; {said}")
     try:
         header = json.loads(metadata[kind])
     except (ValueError, RecursionError) as error:

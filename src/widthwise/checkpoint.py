@@ -6,6 +6,7 @@ Of a sparse layer the file holds the values that exist, and about a byte each fo
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from widthwise._maskfile import pack, unpack
 from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise._version import __version__
-from widthwise.errors import DataError, InputError, InputTypeError, check_type
+from widthwise.errors import DataError, InputError, InputTypeError, check_type, outlined
 from widthwise.masks import Mask, check_has_values
 from widthwise.models import Recipe, build, recipe_of
 from widthwise.sparse import files
@@ -39,24 +40,25 @@ def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = N
     """Write a model's weights and mask to one file, atomically; nothing in it can be executed.
 
     Args:
-        model: any module; a built-in one (:mod:`widthwise.models`) is rebuilt by :func:`load` by itself.
+        model: any module; a built-in one (:mod:`widthwise.models`) is rebuilt by :func:`load` by itself, unless a
+            function or a module of yours was among its arguments, an activation say: no file can hold that.
         path: the file; an older one is replaced in one step.
         about: JSON values to keep beside the weights, such as the names of the classes.
 
     Raises:
         OSError: if the folder cannot be written, the disk is full or ``path`` is a folder.
         InputError: if the model has no values (on the meta device).
+        InputTypeError: if ``about`` holds what JSON cannot, or ``model`` is no module.
     """
     check_has_values(check_type("model", model, nn.Module))
     state, matrices = files.compact(model, model.state_dict())
     tensors, aliases = _untied(state)
     mask = Mask.of(model)
-    recipe = recipe_of(model)
     header = {
         "widthwise": __version__,
-        "model": None if recipe is None else [recipe.name, dict(recipe.arguments)],
+        "model": _written(recipe_of(model)),
         "aliases": aliases,
-        "about": dict(about or {}),
+        "about": _checked_about(about),
         **({_SPARSE: matrices} if matrices else {}),
     }
     if mask is not None:
@@ -77,7 +79,10 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
     Raises:
         DataError: if the file is missing, damaged or of another kind.
         InputError: if the model is not built in and none is given, or the one given has other weights.
+        InputTypeError: if ``path`` is no path or ``model`` no module.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputTypeError(f"path: got {outlined(path)}, allowed is the path of a file; the model comes second")
     header, tensors = read_tensors(path, _KIND, _VERSION, _FIELDS)
     masks = {name.removeprefix(_MASK): t for name, t in tensors.items() if name.startswith(_MASK)}
     state = {name: t for name, t in tensors.items() if not name.startswith(_MASK)}
@@ -106,6 +111,30 @@ def about(path: Path) -> dict[str, object]:
         DataError: if the file is missing, damaged or of another kind.
     """
     return dict(read_tensors(path, _KIND, _VERSION, _FIELDS)[0]["about"])
+
+
+def _written(recipe: Recipe | None) -> list[Any] | None:
+    """A recipe as JSON values; ``None`` where an argument is none, so that the model counts as the user's own."""
+    if recipe is None:
+        return None
+    written = [recipe.name, dict(recipe.arguments)]
+    try:
+        json.dumps(written)
+    except (TypeError, ValueError):
+        return None
+    return written
+
+
+def _checked_about(about: Mapping[str, object] | None) -> dict[str, object]:
+    found = dict(about or {})
+    for name, value in found.items():
+        try:
+            json.dumps({name: value})
+        except (TypeError, ValueError) as error:
+            raise InputTypeError(
+                f"about: got {outlined(value)} for {name!r}, allowed are JSON values: texts, numbers, lists, dicts"
+            ) from error
+    return found
 
 
 def _untied(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -59,7 +59,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch):
         (["mpl"], ["mpl", "mlp"]),
         (["mlp", "--input", "3x"], ["--input", "784"]),
         (["mlp", "--input", "0"], ["--input"]),
-        (["mlp", "--sparsity", "1"], ["sparsities", "1"]),
+        (["mlp", "--sparsity", "1"], ["--sparsity", "1"]),
         (["mlp", "--batch", "0"], ["--batch"]),
         (["mlp", "--threads", "0"], ["--threads"]),
         (["mlp", "--rounds", "1"], ["rounds"]),

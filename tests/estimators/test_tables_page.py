@@ -15,4 +15,4 @@ def test_the_code_runs_as_shown(capsys):
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.split()[1] == "300"
     assert float(first.split()[2]) > 0.95
-    assert rest == ["True", "True"]
+    assert rest == ["True", "True", "True"]

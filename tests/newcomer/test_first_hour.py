@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import warnings
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
+from typer.testing import CliRunner
 
 import widthwise as ww
-from widthwise.errors import CollapseError, InputError, InputTypeError
+from widthwise.cli import app
+from widthwise.errors import CollapseError, DataError, InputError, InputTypeError
 
 X, Y = torch.linspace(-1, 1, 128).reshape(16, 8), torch.arange(16) % 3
 
@@ -93,3 +100,76 @@ def test_a_collapse_in_one_of_many_rounds_says_so():
     with pytest.raises(CollapseError, match="at sparsity 0.89") as error:
         ww.prune(model, 0.9, "magnitude")
     assert "round 1" not in str(error.value)
+
+
+def test_every_public_name_is_listed():
+    code = "import widthwise; print(*dir(widthwise))"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(ww.__all__) <= set(listed)
+    assert not {"Any", "TYPE_CHECKING", "import_module"} & set(listed)
+
+
+def test_a_built_in_model_with_a_function_of_ones_own_is_saved_as_ones_own(tmp_path):
+    def bent(x):
+        return torch.tanh(x) + 0.1 * x
+
+    model = ww.models.mlp(4, 2, width=3, activation=bent)
+    ww.save(model, tmp_path / "m")
+    with pytest.raises(InputError, match=r"holds a network of your own; build it and pass it"):
+        ww.load(tmp_path / "m")
+    again = ww.load(tmp_path / "m", ww.models.mlp(4, 2, width=3, activation=bent))
+    assert torch.equal(again(X[:, :4]), model(X[:, :4]))
+
+
+def test_save_and_load_say_which_argument_is_wrong(tmp_path):
+    with pytest.raises(InputTypeError, match=r"about: got .*Linear.* for 'net', allowed are JSON values"):
+        ww.save(network(), tmp_path / "m", about={"net": nn.Linear})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputTypeError, match=r"(?s)path: got .*Sequential, allowed is the path of a file"):
+        ww.load(network(), "m")
+
+
+def test_files_of_another_kind(tmp_path):
+    save_file(network().state_dict(), tmp_path / "plain")
+    with pytest.raises(DataError, match=r"it holds plain tensors, for safetensors\.torch\.load_file"):
+        ww.load(tmp_path / "plain", network())
+    ww.prune(network(), 0.5, "random").save(tmp_path / "mask")
+    with pytest.raises(DataError, match=r"it is a widthwise\.mask file"):
+        ww.load(tmp_path / "mask", network())
+
+
+def test_a_factory_that_forgets_to_return():
+    with pytest.raises(
+        InputTypeError, match=r"build: .*lambda.* returned None of type NoneType, allowed is an nn.Module"
+    ):
+        ww.compare((X, Y), lambda width: None, base_width=2, factors=(2,), seeds=1)
+
+
+@pytest.mark.parametrize("x", [X[:, :5], X[:, None, :3]])
+def test_a_kernel_of_examples_that_the_model_does_not_take(x):
+    with pytest.raises(InputError, match=rf"model: fails on examples of shape \({x.shape[1]},"):
+        ww.kernels.empirical_ntk(network(), x)
+
+
+def test_a_model_whose_activation_is_a_module_of_ones_own():
+    class Bent(nn.Module):
+        def forward(self, x):
+            return torch.tanh(x) + 0.1 * x
+
+    model = nn.Sequential(nn.Linear(8, 6), Bent(), nn.Linear(6, 3))
+    with pytest.raises(InputError, match="activation: .*or pass its function"):
+        ww.init.edge_of_chaos_(model)
+    ww.init.edge_of_chaos_(model, activation=Bent())
+
+
+def test_bench_of_one_sparsity_says_what_is_wrong_with_it_and_draws_without_a_warning(tmp_path):
+    wrong = CliRunner().invoke(app, ["bench", "mlp", "--input", "8", "--sparsity", "90"])
+    assert (wrong.exit_code, "--sparsity: got 90.0" in wrong.output) == (2, True)
+    from widthwise.report.speed import speed_figure
+    from widthwise.sparse.measure import measure_speeds
+
+    speeds = list(measure_speeds(network(), X, [0.5], rounds=3, seconds=0.01))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        speed_figure(speeds).savefig(tmp_path / "speed.svg")
+    assert (tmp_path / "speed.svg").stat().st_size > 1000

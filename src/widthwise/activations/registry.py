@@ -138,7 +138,10 @@ def of_model(model: nn.Module) -> Activation:
     kinds.pop("linear", None)
     if len(kinds) != 1:
         got = ", ".join(sorted(kinds)) or "no module that is a known activation"
-        raise InputError(f"activation: the model has {got}; name the one between its layers, of {', '.join(names())}")
+        known = ", ".join(names())
+        raise InputError(
+            f"activation: the model has {got}; name the one between its layers, of {known}, or pass its function"
+        )
     return next(iter(kinds.values()))
 
 

@@ -52,7 +52,7 @@ def bench_command(
     """
     import torch
 
-    from widthwise.errors import check_integer
+    from widthwise.errors import check_integer, check_number
     from widthwise.report.speed import speed_table
     from widthwise.sparse.measure import measure_speeds, sparse_layers
 
@@ -61,7 +61,7 @@ def bench_command(
         torch.set_num_threads(check_integer("--threads", threads, 1))
     network = named_network(model, arguments, sizes, outputs, seed)
     example = torch.randn(check_integer("--batch", batch, 1), *sizes, generator=torch.Generator().manual_seed(seed))
-    sparsities = sorted(set(sparsity or _DEFAULT))
+    sparsities = sorted({check_number("--sparsity", each, 0, 1, high_open=True) for each in sparsity or _DEFAULT})
     speeds: list[Speed] = []
     total = 2 * len(sparsities) * (len(sparse_layers(network)) + 1)
     stopped = False

@@ -126,7 +126,8 @@ def predict_command(
 
     Prints the score of their mean on the test set at the time asked for, and the best over all times, which is where
     early stopping would help; the eigenvalues of the tangent kernel, and the largest stable learning rate of gradient
-    descent.
+    descent. Regression is in standardised targets, predictions.csv too. Its std is the spread of trained networks
+    over their initializations; it knows nothing of noise in the targets.
 
     For example `widthwise kernel predict digits --depth 2`, or
     `widthwise kernel predict concrete.csv --target strength --activation erf`.

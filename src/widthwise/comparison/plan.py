@@ -13,7 +13,7 @@ from torch import nn
 
 from widthwise import widening
 from widthwise.comparison.ways import DENSE, SPARSE, check_method, is_scored, methods_known, widening_of
-from widthwise.errors import InputError, InputTypeError, check_choice, check_integer, check_number
+from widthwise.errors import InputError, InputTypeError, check_choice, check_integer, check_number, outlined
 from widthwise.training import TrainConfig
 from widthwise.widening import weights_at, width_for
 from widthwise.widening.counting import skeleton
@@ -47,19 +47,21 @@ class Architecture:
         """Name a user's own factory by its qualified name and by what it builds at width 2.
 
         Raises:
-            InputTypeError: if ``build`` is a module, not a function that makes one.
+            InputTypeError: if ``build`` is a module, not a function that makes one, or makes something else.
             InputError: if it takes no width.
         """
         if isinstance(build, nn.Module):
             raise InputTypeError("build: got a module, allowed is a function from a width to a new one")
         called = getattr(build, "__qualname__", type(build).__name__)
         try:
-            looks = repr(build(2)).encode()
+            made = build(2)
         except TypeError as error:
             raise InputError(
                 f"build: {called} fails on the width 2, allowed is a function of a width: {error}"
             ) from error
-        return cls(f"{called}/{hashlib.sha256(looks).hexdigest()[:12]}", build)
+        if not isinstance(made, nn.Module):
+            raise InputTypeError(f"build: {called} returned {outlined(made)}, allowed is an nn.Module")
+        return cls(f"{called}/{hashlib.sha256(repr(made).encode()).hexdigest()[:12]}", build)
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,11 @@ def _panel(axes: Axes, work: str, lines: Sequence[tuple[str, list[Speed]]]) -> N
         axes.plot(
             places, [s.ratio for s in own], color=LIGHT["series-1"], marker="o", label="the whole model", zorder=3
         )
-        axes.fill_between(
-            places, [s.low for s in own], [s.high for s in own], color=LIGHT["series-1"], alpha=0.15, linewidth=0
-        )
+        lows, highs = [s.low for s in own], [s.high for s in own]
+        if len(own) > 1:
+            axes.fill_between(places, lows, highs, color=LIGHT["series-1"], alpha=0.15, linewidth=0)
+        else:  # an area needs two places
+            axes.vlines(places, lows, highs, color=LIGHT["series-1"], alpha=0.3)
         limit = break_even(own)
         if limit is not None and limit < 1:
             axes.plot([1 - limit], [1], marker="D", color=INK, linestyle="", label=f"break-even {limit:.0%}", zorder=4)
