@@ -6,7 +6,7 @@ and largest differences between results are printed. Plain PyTorch is the textbo
     python benchmarks/bench_kernels.py --part dense            # NNGP and NTK, d = 784, n = 4000, ReLU, depth 1 and 5
     python benchmarks/bench_kernels.py --part gap --images 32  # CNN of 10 layers with global average pooling
     python benchmarks/bench_kernels.py --part tanh             # an activation without a closed form, n = 500
-    python benchmarks/bench_kernels.py --part memory           # peak memory of a matrix streamed to a file
+    python benchmarks/bench_kernels.py --part memory           # peak memory of a matrix streamed to a file, n = 20 000
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ import json
 import math
 import os
 import statistics
+import sys
 import tempfile
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,25 +122,52 @@ def compare(title: str, contenders: Contenders, rounds: int) -> dict[str, Any]:
     return {"title": title, "contenders": rows}
 
 
-def memory(n: int) -> dict[str, Any]:
-    """Peak of the memory that is not the file's, while a Gram matrix streams to it."""
-    x, peak, start = torch.randn(n, 784), 0.0, _resident()
-
-    def watch(done: float, total: float, what: str) -> None:
-        nonlocal peak
-        peak = max(peak, _resident() - start)
-
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        path = MLP(1, "relu", SIGMA_W).save(Path(folder) / "ntk.npy", x, watch=watch)
+def memory(n: int, folder: Path | None) -> dict[str, Any]:
+    """Peaks of the process's own memory and of what it has mapped of the file, while a Gram matrix streams to it."""
+    x = torch.randn(n, 784)
+    before = _resident()
+    began, used = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory(dir=folder or ".") as here, _peaks() as peaks:
+        path = MLP(1, "relu", SIGMA_W).save(Path(here) / "ntk.npy", x, watch=_told)
         size = path.stat().st_size / 2**30
-    print(f"\nNTK of {n} inputs to a file of {size:.1f} GiB: memory rises by {peak:.2f} GiB beside it")
-    return {"title": f"NTK of {n} inputs to a file", "file_gib": size, "memory_gib": peak}
+    spent, used = time.perf_counter() - began, time.process_time() - used
+    print(
+        f"\nNTK of {n} inputs of 784 features to a file of {size:.1f} GiB: {spent:.0f} s, {used:.0f} s of a core\n"
+        f"  own memory (RssAnon): {peaks['RssAnon']:.2f} GiB at most, {before['RssAnon']:.2f} before, with the inputs\n"
+        f"  mapped files (RssFile): {peaks['RssFile']:.2f} GiB at most, {before['RssFile']:.2f} before\n"
+        f"  both (VmRSS): {peaks['VmRSS']:.2f} GiB at most"
+    )
+    facts = {"file_gib": size, "seconds": spent, "core_seconds": used, "before_gib": before, "peak_gib": peaks}
+    return {"title": f"NTK of {n} inputs to a file"} | facts
 
 
-def _resident() -> float:
-    """GiB of this process's own memory, files it has mapped aside."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 2**20
+def _told(done: float, total: float, what: str) -> None:
+    if sys.stdout.isatty():
+        print(f"  {what}, {done / total:.0%}", end="\r", flush=True)
+
+
+@contextmanager
+def _peaks() -> Iterator[dict[str, float]]:
+    """The most resident memory within it, by kind, looked at twenty times a second."""
+    peaks, over = _resident(), threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            peaks.update({kind: max(peaks[kind], now) for kind, now in _resident().items()})
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        thread.join()
+
+
+def _resident() -> dict[str, float]:
+    """GiB of this process in memory: its own, of files it has mapped, and both."""
+    lines = [line.split() for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines()]
+    return {w[0][:-1]: int(w[1]) / 2**20 for w in lines if w and w[0] in ("RssAnon:", "RssFile:", "VmRSS:")}
 
 
 def main() -> None:
@@ -147,6 +178,7 @@ def main() -> None:
     parser.add_argument("--depths", type=int, nargs="+", default=(1, 5))
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--inputs", type=int, help="of the parts tanh (500) and memory (20000)")
+    parser.add_argument("--scratch", type=Path, help="where the file of the part memory is for a while")
     parser.add_argument("--name", help="of that file, instead of the part's")
     parser.add_argument("--out", type=Path, help="folder for a JSON of what was found")
     arguments = parser.parse_args()
@@ -168,7 +200,7 @@ def main() -> None:
         title = f"CNN of 10 layers, global average pooling, {arguments.images} images 16 x 16 x 3, float32"
         found.append(compare(title, gap(arguments.images), arguments.rounds))
     if arguments.part == "memory":
-        found.append(memory(arguments.inputs or 20000))
+        found.append(memory(arguments.inputs or 20000, arguments.scratch))
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         facts = {"machine": machine() | {"neural-tangents": _peer_version()}, "results": found}

@@ -41,6 +41,7 @@ def main() -> None:
     print_on_data(
         "digits, 444 weights", standardised(digits.x, digits.x), [6, 9, 13, 18, 24, 30, 36, 42], 444, draws=50
     )
+    print_depths("digits", standardised(digits.x, digits.x), budget=1200)
     if len(sys.argv) > 1:
         mnist = data.load(Path(sys.argv[1]))
         assert mnist.test is not None
@@ -136,6 +137,23 @@ def print_on_data(title: str, x: Tensor, widths: list[int], budget: int, draws: 
     console.print("least at width: " + ", ".join(f"{name} {n}" for name, n in best.items()))
     console.print(f"with equal norms the standard error from the choice of 1000 pairs is at most {max(moved):.1%}")
     console.print(f"the 1 % of pairs with the largest |x| |y| carry {share_of_largest(x[i], x[j]):.0%} of the scale\n")
+
+
+def print_depths(title: str, x: Tensor, budget: int) -> None:
+    """Relative distance of deep ReLU networks, drawn: hidden layers of one connectivity, rows of one norm."""
+    widths, depths, draws = [12, 24, 48, 96, 192, 384], [1, 2, 3], 100
+    equal, d = x / x.norm(dim=1, keepdim=True) * x.shape[1] ** 0.5, x.shape[1]
+    table = Table("width", *(f"{depth} hidden" for depth in depths), box=box.MARKDOWN)
+    table.title = f"{title}, at most {budget} weights in hidden layers, {draws} networks each"
+    for n in widths:
+        row = []
+        for depth in depths:
+            total = n * d + (depth - 1) * n * n
+            p = min(1.0, budget / total)
+            found = sampled_distance(equal, n, p, depth=depth, sigma_w=2**0.5, pairs=2000, draws=draws)
+            row.append(f"{found.relative:.3g}±{found.error / found.scale:.1g} (p {p:.2g})")
+        table.add_row(str(n), *row)
+    console.print(table)
 
 
 def share_of_largest(x: Tensor, y: Tensor) -> float:

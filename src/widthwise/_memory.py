@@ -43,8 +43,8 @@ def gib(size: float) -> str:
 def keep_freed() -> None:
     """Have the C library keep freed matrices for the next ones, instead of giving them back and asking again.
 
-    By default glibc maps blocks from 128 KiB on and gives up to twice as much back as it has at the end of its heap;
-    every page, had again, takes microseconds. Both limits rise to the size of a mapped block that is freed, up to
-    32 MiB. This one is never touched and so takes no memory; elsewhere it changes nothing.
+    By default glibc maps blocks of 128 KiB and more, and gives back what is free at the end of its heap from twice that
+    on; each page, had again, takes the system microseconds. Both limits rise to the size of a mapped block that is
+    freed, up to 32 MiB. This one is never touched and takes no memory; with other libraries nothing changes.
     """
     torch.empty(_KEPT, dtype=torch.uint8)

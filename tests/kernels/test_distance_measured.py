@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from widthwise.errors import InputError, InputTypeError
 from widthwise.kernels import (
+    MLP,
     arc_cosine,
     distance,
     measured_distance,
@@ -95,12 +96,12 @@ def test_a_wide_dense_network_is_near_its_limit():
 def test_counts_are_exact_and_the_variance_follows(n, d, data):
     live = data.draw(st.integers(1, n * d))
     last = data.draw(st.integers(1, 3 * n))
-    for (weights,), mask in _draw(n, d, live, 3, last, draws=2, seed=0):
+    for (weights,), mask in _draw(n, [d], [live], 1.0, 3, last, draws=2, seed=0):
         assert weights.shape == (n, d)
         assert int((weights != 0).sum()) == live
         assert mask is not None
         assert int(mask.sum()) == last
-    (many,) = next(iter(_draw(200, 50, 5000, 1, None, draws=1, seed=live)))[0]
+    (many,) = next(iter(_draw(200, [50], [5000], 1.0, 1, None, draws=1, seed=live)))[0]
     assert float(many.square().mean() * 50) == pytest.approx(1, abs=0.15)
 
 
@@ -117,6 +118,47 @@ def test_fewer_live_outputs_are_farther_off():
     dense = sampled_distance(x, 64, 0.5, draws=30)
     sparse = sampled_distance(x, 64, 0.5, outputs=4, last_weights=64, draws=30)
     assert sparse.value > 2 * dense.value
+
+
+@pytest.mark.parametrize("activation", ["relu", "erf"])
+def test_deep_draws_are_the_plain_loop(activation):
+    x, n, depth, sigma_w = torch.randn(6, 5, dtype=torch.float64), 4, 3, 1.4
+    found = sampled_distance(x, n, weights=[9, 8, 7], depth=depth, activation=activation, sigma_w=sigma_w, draws=2)
+    phi = {"relu": lambda v: max(v, 0.0), "erf": math.erf}[activation]
+    limit = MLP(depth, activation, sigma_w).nngp(x) / sigma_w**2  # before the readout
+    squares = []
+    for layers, _ in _draw(n, [5, n, n], [9, 8, 7], sigma_w, 1, None, draws=2, seed=0):
+        assert [int((layer != 0).sum()) for layer in layers] == [9, 8, 7]
+        features = []
+        for row in x.tolist():
+            for layer in layers:
+                row = [phi(sum(w * v for w, v in zip(unit, row, strict=True))) for unit in layer.tolist()]
+            features.append(row)
+        terms = [
+            (sum(u * v for u, v in zip(features[a], features[b], strict=True)) / n - float(limit[a, b])) ** 2
+            for a, b in itertools.combinations(range(6), 2)
+        ]
+        squares.append(sum(terms) / len(terms))
+    assert found.per_net == pytest.approx(squares, rel=1e-10)
+
+
+def test_the_distance_falls_with_width_at_any_depth_and_grows_with_depth():
+    x = torch.randn(12, 20)
+    relative = {
+        (depth, n): sampled_distance(x, n, 0.5, depth=depth, sigma_w=2**0.5, draws=40).relative
+        for depth in (1, 2, 4)
+        for n in (20, 160)
+    }
+    for depth in (1, 2, 4):
+        assert relative[depth, 20] > 2 * relative[depth, 160]  # eightfold but for heavy tails
+    assert relative[1, 160] < relative[2, 160] < relative[4, 160]
+
+
+def test_scale_of_the_weights_changes_nothing_but_the_scale():
+    x = torch.randn(10, 8)
+    one, two = (sampled_distance(x, 12, 0.4, depth=2, sigma_w=s, draws=3) for s in (1.0, 2.0))
+    assert two.relative == pytest.approx(one.relative, rel=1e-5)
+    assert two.scale == pytest.approx(2.0**8 * one.scale, rel=1e-5)
 
 
 def test_single_precision_agrees():
@@ -218,6 +260,12 @@ X = torch.randn(5, 4)
         (lambda: sampled_distance(X, 3, 1e-4), InputError, "p: got 0.0001, which leaves no weight of 12"),
         (lambda: sampled_distance(X, 3, weights=13), InputError, "weights: got 13, allowed is .*1 to 12"),
         (lambda: sampled_distance(X, 3, 0.5, outputs=2, last_weights=7), InputError, "last_weights: got 7"),
+        (lambda: sampled_distance(X, 3, 0.5, depth=0), InputError, "depth: got 0"),
+        (lambda: sampled_distance(X, 3, weights=6, depth=2), InputError, "weights: got 1 numbers for 2 layers"),
+        (lambda: sampled_distance(X, 3, weights=[6, 10], depth=2), InputError, "weights: got 10, allowed is .*1 to 9"),
+        (lambda: sampled_distance(X, 3, 0.05, depth=2), InputError, "p: got 0.05, which leaves no weight of 9"),
+        (lambda: sampled_distance(X, 3, 0.5, sigma_w=0.0), InputError, "sigma_w: got 0"),
+        (lambda: sampled_distance(X, 3, weights="6"), InputTypeError, "weights: got '6'"),
         (lambda: sampled_distance(X, 3, 0.5, draws=0), InputError, "draws: got 0"),
         (lambda: sampled_distance(X, 3, 0.5, seed=-1), InputError, "seed: got -1"),
         (lambda: measured_distance(torch.ones(3, 5), X, sigma_w=1.0), InputError, r"weights: got .*\(1, n, 4\)"),
