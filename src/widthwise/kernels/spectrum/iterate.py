@@ -60,16 +60,22 @@ def refine(
     vectors: Tensor,
     tolerance: float,
     most: int = 20,
+    depth: int = 8,
     kept: Kept | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Eigenpairs at the lower end, corrected until the first's residual is small: Davidson's method.
+
+    A product with the matrix takes far longer than one with its inverse, and hardly longer for many vectors than for
+    one. So the basis does not grow by the preconditioned residuals alone, which near a cluster of eigenvalues point
+    the wrong way, but by a Krylov space of the inverse that starts from them.
 
     Args:
         apply: the matrix, ``(n, k)`` to ``(n, k)``.
         precondition: its inverse, about.
         vectors: where to start, ``(n, k)``.
         tolerance: residual of the first, relative to its eigenvalue.
-        most: products with the matrix at most.
+        most: how often the basis grows at most.
+        depth: products with the inverse each time.
         kept: where basis and products are kept, and those of an earlier run taken from.
 
     Returns:
@@ -90,15 +96,17 @@ def refine(
         lowest = basis @ small
         residual = image @ small - lowest * values
         norms = residual.norm(dim=0)
-        last = basis.shape[1] + k > min(most * k, len(basis))
-        if norms[0] <= tolerance * values[0].abs() or last:
+        room = min(most * depth * k, len(basis)) - basis.shape[1]
+        if norms[0] <= tolerance * values[0].abs() or room < k:
             return values, lowest, norms
-        basis = torch.cat([basis, _orthogonal(precondition(residual), basis)], 1)
+        for _ in range(min(depth, room // k)):
+            residual = _orthogonal(precondition(residual), basis)
+            basis = torch.cat([basis, residual], 1)
         kept.keep(basis, image)
 
 
 def _orthogonal(new: Tensor, to: Tensor) -> Tensor:
     new = new / new.norm(dim=0).clamp_min(torch.finfo(new.dtype).tiny)
-    for _ in range(2):
+    for _ in range(3):  # twice is enough, unless nothing new is left but rounding
         new = torch.linalg.qr(new - to @ (to.mT @ new))[0]
     return new
