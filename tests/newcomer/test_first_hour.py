@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -173,3 +176,17 @@ def test_bench_of_one_sparsity_says_what_is_wrong_with_it_and_draws_without_a_wa
         warnings.simplefilter("error")
         speed_figure(speeds).savefig(tmp_path / "speed.svg")
     assert (tmp_path / "speed.svg").stat().st_size > 1000
+
+
+def test_the_bayesian_recipe_of_the_page_conditions_a_joint_normal_distribution():
+    page = (Path(__file__).parents[2] / "docs" / "infinite-width.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:3]:
+        exec(block, names)
+    x, y, new, network = (names[name] for name in ("x", "y", "new", "network"))
+    joint = network.nngp(torch.cat([x, new]))
+    joint[: len(x), : len(x)] += names["noise"] * torch.eye(len(x), dtype=joint.dtype)
+    precision = torch.linalg.inv(joint)[len(x) :]
+    covariance = torch.linalg.inv(precision[:, len(x) :])  # by the block inverse, not by solving with the training part
+    torch.testing.assert_close(names["variance"], covariance.diag(), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(names["mean"].flatten(), -covariance @ precision[:, : len(x)] @ y, rtol=1e-6, atol=1e-9)
