@@ -43,7 +43,7 @@ def _best(found: Comparison) -> Finding:
     gain, half = paired_difference(best.test, base.test)
     text = (
         f"{_name(best)} spends {found.budget} weights best: {_value(found, best)}, against {_value(found, base)} of "
-        f"the dense network of width {base.width} ({_gain(found, gain, half)})."
+        f"the dense network of width {base.width} ({_gain(found, gain, half)}{_doubt(gain, half)})."
     )
     return Finding(text, rows=[best.label, base.label])
 
@@ -53,9 +53,8 @@ def _runner_up(found: Comparison) -> Finding | None:
     if second is None:
         return None
     gain, half = paired_difference(found.best.test, second.test)
-    sure = math.isfinite(half) and abs(gain) > half
-    verdict = "" if sure else "; with these seeds the two cannot be told apart"
-    text = f"Next is {_name(second)} with {_value(found, second)} ({_gain(found, gain, half)} for the best{verdict})."
+    gained = f"{_gain(found, gain, half)} for the best{_doubt(gain, half)}"
+    text = f"Next is {_name(second)} with {_value(found, second)} ({gained})."
     return Finding(text, rows=[found.best.label, second.label])
 
 
@@ -124,6 +123,11 @@ def _gain(found: Comparison, gain: float, half: float) -> str:
     interval = f" ± {_number(found, half)}, 95 % interval over seeds" if math.isfinite(half) else ", one seed"
     points = "points" if found.task == "classification" else "R²"
     return f"{'+' if gain >= 0 else '−'}{_number(found, abs(gain))} {points}{interval}"
+
+
+def _doubt(gain: float, half: float) -> str:
+    sure = math.isfinite(half) and abs(gain) > half
+    return "" if sure else "; with these seeds the two cannot be told apart"
 
 
 def _number(found: Comparison, value: float) -> str:
