@@ -10,7 +10,7 @@ from widthwise.comparison.group import Workplace, train_group
 from widthwise.comparison.plan import Plan, Run
 from widthwise.comparison.ways import BOTTLENECKS
 from widthwise.data import Splits
-from widthwise.errors import InputError, check_integer
+from widthwise.errors import InputError
 from widthwise.executor import Done, cores, executing, tell
 from widthwise.store import Store
 from widthwise.widening import weights_at
@@ -44,8 +44,6 @@ def execute(
     Raises:
         OSError: if results cannot be written, or a worker process was killed; finished groups are stored.
     """
-    if jobs is not None:
-        check_integer("jobs", jobs, 1)
     runs = plan.runs(splits.fingerprint())
     with Store(place.store) as store:
         groups = _groups([run for run in runs if store.get(run) is None], plan, splits)

@@ -32,7 +32,7 @@ from widthwise.comparison.ways import last_layer
 from widthwise.comparison.winner import load_winner
 from widthwise.data import Splits
 from widthwise.environment import machine
-from widthwise.errors import InputError, InputTypeError, check_number
+from widthwise.errors import InputError, InputTypeError, check_integer, check_number
 from widthwise.models import mlp
 from widthwise.store import Store
 from widthwise.tracking import Tracker
@@ -115,6 +115,8 @@ def compare(
         OSError: if the output folder cannot be written.
     """
     _check_device(device)
+    if jobs is not None:
+        check_integer("jobs", jobs, 1)
     dataset = datasets.load(_gathered(data), target=target)
     chosen = standardize or ("global" if build is None else "none")
     check_number("validation", validation, 0, 1, low_open=True, high_open=True)
