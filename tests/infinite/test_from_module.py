@@ -91,6 +91,7 @@ def test_names_the_layer_it_cannot_read(module, name):
     with pytest.raises(ww.InputError) as error:
         from_module(module)
     assert name in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_zero_weights_are_named():

@@ -92,7 +92,7 @@ def test_differentiated_kernels_have_the_values_of_the_others():
 
 @pytest.mark.parametrize(("sigma_w", "sigma_b"), SETTINGS)
 def test_compiled_pass_is_as_exact(monkeypatch, sigma_w, sigma_b):
-    monkeypatch.setattr("widthwise.infinite.gram.WORTH", 0)
+    monkeypatch.setattr("widthwise.infinite.task.WORTH", 0)
     x = adversarial_rows(torch.float32)
     truth = exact(torch.float32, "relu", sigma_w, sigma_b)
     for depth in (1, 3, 10):
@@ -109,7 +109,7 @@ def test_compiled_pass_agrees_with_the_layers(monkeypatch, train, activation, si
     x = torch.randn(40, 7)
     network = MLP(3, activation, 1.3, sigma_b, train=train)
     plain = *network.kernels(x), network.ntk(x[:5], x)
-    monkeypatch.setattr("widthwise.infinite.gram.WORTH", 0)
+    monkeypatch.setattr("widthwise.infinite.task.WORTH", 0)
     compiled = *network.kernels(x), network.ntk(x[:5], x)
     for a, b in zip(plain, compiled, strict=True):
         assert torch.allclose(a, b, rtol=2e-6, atol=1e-6 * float(a.abs().max()))
@@ -122,8 +122,8 @@ def test_compiled_tiles_meet(monkeypatch):
     x[130] = x[40] + 1e-4 * x[41]
     network = MLP(2, "relu", 1.3, 0.3)
     plain = *network.kernels(x), network.ntk(x[:70].mT.contiguous().mT, x)
-    monkeypatch.setattr("widthwise.infinite.gram.WORTH", 0)
-    monkeypatch.setattr("widthwise.infinite.gram.LONG", 100)
+    monkeypatch.setattr("widthwise.infinite.task.WORTH", 0)
+    monkeypatch.setattr("widthwise.infinite.task.LONG", 100)
     with torch.no_grad():
         compiled = *network.kernels(x.requires_grad_()), network.ntk(x[:70].mT.contiguous().mT, x)
     rows = torch.cat([block for _, block in network.blocks(x.detach(), rows=60)])

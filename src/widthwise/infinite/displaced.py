@@ -3,14 +3,14 @@ r"""Convolutional networks that end in global average pooling, on a CPU: one dis
 A convolution of stride 1 takes a pair of positions (p, p + s) to sums over pairs (p + d, p + d + s): two images
 displaced against one another by s go through all layers by themselves, in a few thousand numbers that stay next to the
 processor, and only the last mean brings displacements together. Squared distances are what is summed, as in
-:mod:`widthwise.infinite.spatial`.
+:mod:`widthwise.infinite.distances`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 
 from widthwise.activations.closed_forms import root
 from widthwise.infinite.bending import bowed
+from widthwise.infinite.chain import Chain
+from widthwise.infinite.convolution import Conv
 from widthwise.infinite.fused import plain
 from widthwise.infinite.geometry import Images
 from widthwise.infinite.layers import Layer, Nonlinear
+from widthwise.infinite.pooling import GlobalAvgPool, gap_of_means
 from widthwise.infinite.rules import Slopes
-from widthwise.infinite.spatial import Conv, GlobalAvgPool, gap_of_means
 from widthwise.infinite.state import Layout, Pair, Trace
-
-if TYPE_CHECKING:
-    from widthwise.infinite.network import Network
 
 __all__ = ["SIDE", "Displaced", "suits", "trace_displaced"]
 
@@ -38,7 +37,7 @@ ALL, OWN, UPPER = -1, 0, 1
 """Which pairs of images: every one, each with itself, or each with those not before it."""
 
 
-def suits(network: Network, images: Images, pairs: int) -> bool:
+def suits(network: Chain, images: Images, pairs: int) -> bool:
     """Whether a network begins with such convolutions and ReLU-like activations, and the work is worth compiling."""
     x, layers = images.unit, _before_pooling(network)
     if not layers or x.dtype != torch.float32 or x.device.type != "cpu":
@@ -49,7 +48,7 @@ def suits(network: Network, images: Images, pairs: int) -> bool:
     return _reach(layers, space) is not None and pairs * math.prod(space) ** 2 * len(layers) >= WORTH
 
 
-def trace_displaced(network: Network, images: Images, tangent: bool) -> Trace:
+def trace_displaced(network: Chain, images: Images, tangent: bool) -> Trace:
     """Take each image through the network; what pooling leaves of it is of the compiled pass too."""
     before = _before_pooling(network)
     inner, rows = [], replace(images, full=False).rows(tangent)
@@ -78,7 +77,7 @@ class Displaced:
         traces: what the layers know of each.
     """
 
-    def __init__(self, network: Network, left: Images, right: Images, traces: tuple[Trace, Trace]) -> None:
+    def __init__(self, network: Chain, left: Images, right: Images, traces: tuple[Trace, Trace]) -> None:
         self.before = _before_pooling(network)
         self.after = network.layers[len(self.before) + 1 :]
         self.traces = traces
@@ -130,7 +129,7 @@ def _pooled(left: _Stack, right: _Stack, rows: slice, columns: slice, which: int
     return found
 
 
-def _before_pooling(network: Network) -> tuple[Layer, ...]:
+def _before_pooling(network: Chain) -> tuple[Layer, ...]:
     """The layers before the first global average pooling; none if they are not all as they must be."""
     pool = next((at for at, layer in enumerate(network.layers) if isinstance(layer, GlobalAvgPool)), 0)
     layers = network.layers[:pool]

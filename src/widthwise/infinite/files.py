@@ -16,10 +16,12 @@ from torch import Tensor
 from widthwise._atomic import atomic_path, write_text
 from widthwise._tensorfile import write_tensors
 from widthwise.errors import check_choice, check_integer
+from widthwise.infinite.convolution import Conv
 from widthwise.infinite.ensemble import Ensemble
+from widthwise.infinite.flattening import Flatten
 from widthwise.infinite.layers import Dense, Layer
 from widthwise.infinite.network import MLP, Network
-from widthwise.infinite.spatial import Conv, Flatten, GlobalAvgPool
+from widthwise.infinite.pooling import GlobalAvgPool
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ for compiling it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from widthwise.infinite.bending import bowed
+from widthwise.infinite.chain import Chain
 from widthwise.infinite.geometry import NEAR, Vectors
 from widthwise.infinite.layers import Dense, Nonlinear
 from widthwise.infinite.rules import Slopes
 from widthwise.infinite.state import Trace
-
-if TYPE_CHECKING:
-    from widthwise.infinite.network import Network
 
 __all__ = ["Fused", "fused", "plain"]
 
@@ -40,7 +38,7 @@ class Fused:
             abs(x) in the variance, and the squares of its slope and of the line's.
     """
 
-    def __init__(self, network: Network, left: Vectors, right: Vectors, traces: tuple[Trace, Trace]) -> None:
+    def __init__(self, network: Chain, left: Vectors, right: Vectors, traces: tuple[Trace, Trace]) -> None:
         self.left, self.right = left, right
         self.tables = [(_tables(trace), _inverse(x.length)) for x, trace in zip((left, right), traces, strict=True)]
         self.layers = np.array(list(_numbers(network)), dtype=np.float32)
@@ -78,7 +76,7 @@ class Fused:
             mirror(whole.numpy(), tile.numpy(), rows.start, columns.start)
 
 
-def fused(network: Network, left: Vectors, right: Vectors, traces: tuple[Trace, Trace]) -> Fused | None:
+def fused(network: Chain, left: Vectors, right: Vectors, traces: tuple[Trace, Trace]) -> Fused | None:
     """Return the fast path if the network has one: dense layers in turn with ReLU-like activations."""
     dense, between = network.layers[::2], network.layers[1::2]
     if len(dense) != len(between) + 1 or not between:
@@ -95,7 +93,7 @@ def plain(rule: object) -> bool:
     return isinstance(rule, Slopes) and rule.a * rule.b >= 0 and rule.a != rule.b
 
 
-def _numbers(network: Network) -> list[tuple[float, ...]]:
+def _numbers(network: Chain) -> list[tuple[float, ...]]:
     found: list[tuple[float, ...]] = []
     activation = (0.0, 0.0, 0.0)
     for layer in network.layers:

@@ -17,7 +17,7 @@ from widthwise.errors import InputError, check_choice, check_integer, check_numb
 from widthwise.infinite.rules import Rule, rule_for
 from widthwise.infinite.state import Pair, Rows, Trace, added, safe_ratio, together
 
-__all__ = ["PARAMETERISATIONS", "Dense", "Layer", "LayerNorm", "Nonlinear", "Residual", "Weighted"]
+__all__ = ["PARAMETERISATIONS", "Dense", "Layer", "LayerNorm", "Nonlinear", "Weighted", "as_layer"]
 
 PARAMETERISATIONS = ("ntk", "standard")
 
@@ -209,55 +209,6 @@ class LayerNorm(Layer):
         if pair.ntk is None:
             return pair
         return replace(pair, ntk=pair.ntk * pair.outer(left.tables[0], right.tables[0]).to(pair.ntk.dtype))
-
-
-class Residual(Layer):
-    """A skip connection around layers of which the last draws weights: y = x + scale * branch(x).
-
-    K' = K + scale^2 K_branch and T' = T + scale^2 T_branch. ``Residual.stable`` scales every one of L blocks by
-    1 / sqrt(L) (Hayou et al., 2021), with which variances stay bounded at any depth.
-
-    Args:
-        branch: layers, the last one a Dense or Conv.
-        scale: of the branch.
-    """
-
-    def __init__(self, *branch: Layer | ActivationLike, scale: float = 1.0) -> None:
-        from widthwise.infinite.network import Network
-
-        self.branch = Network(*branch)
-        self.scale = check_number("scale", scale)
-        self.pools = self.branch.pools
-
-    @classmethod
-    def stable(cls, *branch: Layer | ActivationLike, blocks: int) -> Residual:
-        """Return one of ``blocks`` blocks, scaled by their number to the power -1/2."""
-        return cls(*branch, scale=check_integer("blocks", blocks, low=1) ** -0.5)
-
-    def __repr__(self) -> str:
-        layers = ", ".join(map(repr, self.branch.layers))
-        return f"Residual({layers}, scale={self.scale:g})"
-
-    def trace(self, rows: Rows) -> tuple[Trace, Rows]:
-        """Trace the branch, and the angle whose tangent is branch over skip."""
-        inner, branch = self.branch.trace(rows)
-        if not branch.fresh:
-            raise InputError("Residual: the branch ends in a layer without weights; allowed is Dense or Conv")
-        if branch.space != rows.space:
-            raise InputError(f"Residual: the branch makes {rows.space} positions {branch.space}; allowed is the same")
-        if rows.width is not None and branch.width not in (None, rows.width):
-            raise InputError(
-                f"Residual: the branch has width {branch.width}, allowed is that of the skip, {rows.width}"
-            )
-        after, angle = together(rows.r, abs(self.scale) * branch.r)
-        trace = Trace(rows.r, after, (angle,), (inner,))
-        return self._follow(trace, replace(rows, r=after, fresh=False))
-
-    def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
-        """Add the branch, which is independent of what it is added to."""
-        branch = self.branch.pairs(pair, left.inner[0], right.inner[0])
-        ntk = None if pair.ntk is None or branch.ntk is None else pair.ntk + self.scale**2 * branch.ntk
-        return replace(added(pair, branch, left.tables[0], right.tables[0]), ntk=ntk)
 
 
 def as_layer(layer: Layer | ActivationLike) -> Layer:

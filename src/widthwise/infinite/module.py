@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from widthwise.activations import get, of_module
 from widthwise.errors import InputError, check_type
+from widthwise.infinite.convolution import Conv
+from widthwise.infinite.flattening import Flatten
 from widthwise.infinite.layers import Dense, Layer, LayerNorm, Nonlinear
 from widthwise.infinite.network import Network
-from widthwise.infinite.spatial import AvgPool, Conv, Flatten, GlobalAvgPool
+from widthwise.infinite.pooling import AvgPool, GlobalAvgPool
 
 __all__ = ["from_module"]
 
@@ -89,8 +91,9 @@ def _activation(name: str, module: nn.Module) -> Layer:
 
 
 def _unread(name: str, module: nn.Module) -> InputError:
+    layer = " ".join(str(module).split())
     return InputError(
-        f"module: layer {name}, {module}, has no closed form here; allowed are nn.Sequential of Linear, Conv1d, "
+        f"module: layer {name}, {layer}, has no closed form here; allowed are nn.Sequential of Linear, Conv1d, "
         "Conv2d, Flatten, average pooling, LayerNorm without factors, and activations, or a network composed of "
         "ww.kernels.Dense and the like"
     )

@@ -9,9 +9,11 @@ from typing import NamedTuple
 from torch import Tensor
 
 from widthwise.activations import ActivationLike
-from widthwise.errors import InputError, check_choice, check_integer
+from widthwise.errors import check_choice, check_integer
+from widthwise.infinite.chain import Chain
+from widthwise.infinite.gram import diagonal, gram
 from widthwise.infinite.layers import Dense, Layer, as_layer
-from widthwise.infinite.state import Pair, Rows, Trace
+from widthwise.infinite.stream import blocks, save
 
 __all__ = ["MLP", "Kernels", "Network", "serial"]
 
@@ -28,7 +30,7 @@ class Kernels(NamedTuple):
     ntk: Tensor
 
 
-class Network(Layer):
+class Network(Chain):
     """Layers one after another, of infinite width.
 
     Args:
@@ -46,29 +48,6 @@ class Network(Layer):
                 [0.3183, 1.0000]], dtype=torch.float64)
     """
 
-    def __init__(self, *layers: Layer | ActivationLike) -> None:
-        if not layers:
-            raise InputError("layers: got none, allowed is one or more")
-        self.layers = tuple(as_layer(layer) for layer in layers)
-        self.pools = any(layer.pools for layer in self.layers)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
-
-    def trace(self, rows: Rows) -> tuple[Trace, Rows]:
-        """Trace each layer."""
-        before, inner = rows.r, []
-        for layer in self.layers:
-            trace, rows = layer.trace(rows)
-            inner.append(trace)
-        return Trace(before, rows.r, inner=tuple(inner)), rows
-
-    def pairs(self, pair: Pair, left: Trace, right: Trace) -> Pair:
-        """Take a pair through each layer."""
-        for layer, a, b in zip(self.layers, left.inner, right.inner, strict=True):
-            pair = layer.pairs(pair, a, b)
-        return pair
-
     def kernels(self, x1: Tensor, x2: Tensor | None = None) -> Kernels:
         """Both kernels at once, which costs little more than one.
 
@@ -85,27 +64,19 @@ class Network(Layer):
             InputError: if they are empty, not finite, or do not match one another or the network; if an activation has
                 no second moment; if the result does not fit into memory (the message says what to use instead).
         """
-        from widthwise.infinite.gram import gram
-
         nngp, ntk = gram(self, x1, x2, nngp=True, ntk=True)
         return Kernels(nngp, ntk)
 
     def nngp(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Covariances of the outputs of random networks; see :meth:`kernels`."""
-        from widthwise.infinite.gram import gram
-
         return gram(self, x1, x2, nngp=True, ntk=False)[0]
 
     def ntk(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
         """Tangent kernels; see :meth:`kernels`."""
-        from widthwise.infinite.gram import gram
-
         return gram(self, x1, x2, nngp=False, ntk=True)[0]
 
     def diagonal(self, x: Tensor) -> Kernels:
         """Both kernels of each input with itself, ``(n,)``, without the rest of the matrix."""
-        from widthwise.infinite.gram import diagonal
-
         nngp, ntk = diagonal(self, x)
         return Kernels(nngp, ntk)
 
@@ -132,8 +103,6 @@ class Network(Layer):
             >>> [(rows.start, tuple(block.shape)) for rows, block in MLP(1).blocks(x, rows=2)]
             [(0, (2, 3)), (2, (1, 3))]
         """
-        from widthwise.infinite.stream import blocks
-
         return blocks(self, x1, x2, kernel, rows)
 
     def save(
@@ -165,8 +134,6 @@ class Network(Layer):
             InputError: as :meth:`blocks`, or if the name ends otherwise.
             OSError: if the file cannot be written, the cluster cannot be reached, or a worker fails.
         """
-        from widthwise.infinite.stream import save
-
         return save(self, path, x1, x2, kernel, watch, jobs, ray)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +22,8 @@ from torch import Tensor
 from widthwise.errors import InputError
 from widthwise.executor import executing
 from widthwise.executor.gather import gather
-from widthwise.infinite.gram import Task, Tile, parts
-
-if TYPE_CHECKING:
-    from widthwise.infinite.network import Network
+from widthwise.infinite.chain import Chain
+from widthwise.infinite.task import Task, Tile, parts
 
 __all__ = ["spread_tiles"]
 
@@ -44,12 +42,12 @@ class _Job:
 
     folder: str
     kernel: str
-    network: Network = field(compare=False)
+    network: Chain = field(compare=False)
 
 
 @contextmanager
 def spread_tiles(
-    network: Network,
+    network: Chain,
     beside: Path,
     x1: Tensor,
     x2: Tensor | None,

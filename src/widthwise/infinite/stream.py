@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,11 +14,10 @@ from torch import Tensor
 
 from widthwise._atomic import atomic_path
 from widthwise.errors import InputError, check_choice, check_integer
-from widthwise.infinite.gram import Task, Tile, check_pair, parts
+from widthwise.infinite.chain import Chain
+from widthwise.infinite.inputs import check_pair
 from widthwise.infinite.spread import spread_tiles
-
-if TYPE_CHECKING:
-    from widthwise.infinite.network import Network
+from widthwise.infinite.task import Task, Tile, parts
 
 __all__ = ["blocks", "save"]
 
@@ -28,7 +26,7 @@ BLOCK = 1 << 26
 
 
 def blocks(
-    network: Network, x1: Tensor, x2: Tensor | None, kernel: str, rows: int | None
+    network: Chain, x1: Tensor, x2: Tensor | None, kernel: str, rows: int | None
 ) -> Iterator[tuple[slice, Tensor]]:
     """Yield some rows of a Gram matrix at a time, every row whole."""
     task = _task(network, x1, x2, kernel)
@@ -48,7 +46,7 @@ def _rows(task: Task, step: int, like: Tensor) -> Iterator[tuple[slice, Tensor]]
 
 
 def save(
-    network: Network,
+    network: Chain,
     path: str | Path,
     x1: Tensor,
     x2: Tensor | None,
@@ -85,7 +83,7 @@ def _reserve(handle: int, size: int) -> None:
 
 @contextmanager
 def _tiles(
-    network: Network,
+    network: Chain,
     target: Path,
     x1: Tensor,
     x2: Tensor | None,
@@ -144,7 +142,7 @@ def _step(rows: int | None, row_bytes: int) -> int:
     return check_integer("rows", rows, low=1)
 
 
-def _task(network: Network, x1: Tensor, x2: Tensor | None, kernel: str) -> Task:
+def _task(network: Chain, x1: Tensor, x2: Tensor | None, kernel: str) -> Task:
     check_choice("kernel", kernel, ("nngp", "ntk"))
     check_pair(x1, x2)
     with torch.no_grad():

@@ -49,9 +49,10 @@ def _finished(tile: Tensor, corner: Tensor | None, j: int, blocks: int) -> Tenso
         return solved.mT.contiguous()
     factor, failed = torch.linalg.cholesky_ex(tile)
     if int(failed):
+        other = ", or precision='double'" if tile.dtype == torch.float32 else ""
         raise InputError(
             f"x: its kernel is singular to the precision of {tile.dtype} (block {j + 1} of {blocks}); allowed are rows "
-            "of which no two are equal or nearly so, or precision='double'"
+            f"of which no two are equal or nearly so{other}"
         )
     finished: Tensor = factor.contiguous()
     return finished
