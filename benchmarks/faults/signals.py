@@ -85,8 +85,8 @@ def _newest(folder: Path) -> tuple[int, int]:
 def _held(process: Running, signals: list[int], watcher: Watcher, fresh: bool) -> None:
     code = process.wait()
     if signals[0] == signal.SIGINT:
-        function = fresh and not isinstance(process.job.act, Command)
-        allowed = (0, INTERRUPTED, -signal.SIGINT) + ((1,) if function else ())
+        function = not isinstance(process.job.act, Command)  # may end with a trace
+        allowed = (0, INTERRUPTED, -signal.SIGINT) + ((1,) if function and fresh else ())
         assert code in allowed, f"ended with {code}: {process.said()}"
         before = fresh and "widthwise/" not in process.said()  # Python itself was still loading
         assert function or before or len(signals) > 1 or "Traceback" not in process.said(), process.said()

@@ -1,4 +1,4 @@
-"""Ctrl-C while a command is still loading, before there is anything to keep: a word instead of a trace.
+"""Ctrl-C while a command is still loading or over already, with nothing to keep: a word instead of a trace.
 
 Loading takes seconds, most of which are PyTorch's, so this is the first that is imported. It acts in the process of the
 command line alone; who imports the package keeps the handler they have.

@@ -30,6 +30,8 @@ __all__ = [
     "STEP",
     "abrelu",
     "monomial",
+    "quadrant",
+    "rectified",
     "root",
 ]
 

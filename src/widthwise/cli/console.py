@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from widthwise._interrupt import INTERRUPTED, loaded
+from widthwise._interrupt import INTERRUPTED, leave_calmly, loaded
 from widthwise.errors import InputError, InputTypeError
 
 __all__ = ["friendly", "numbers", "out", "progress_bar", "words"]
@@ -32,7 +32,10 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         loaded()
         try:
-            command(*args, **kwargs)
+            try:
+                command(*args, **kwargs)
+            finally:
+                leave_calmly()  # nothing is left to keep
         except (InputError, InputTypeError, OSError) as error:
             line = " ".join(str(error).split())
             _err.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)

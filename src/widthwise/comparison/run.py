@@ -38,7 +38,7 @@ from widthwise.store import Store
 from widthwise.tracking import Tracker
 from widthwise.training import TrainConfig, objective_for
 
-__all__ = ["compare"]
+__all__ = ["compare", "perceptron"]
 
 DEFAULT_BASE_WIDTH = 3
 
@@ -161,6 +161,7 @@ class _Perceptron:
 
 
 def perceptron(splits: Splits, depth: int, activation: str) -> Architecture:
+    """Perceptrons of every width for some data."""
     build = _Perceptron(splits.train[0][0].numel(), splits.n_outputs, depth, activation)
     name = f"mlp/{build.in_features}-{build.out_features}/depth {depth}/{activation}"
     return Architecture(name, build, depth, activation)

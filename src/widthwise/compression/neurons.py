@@ -28,7 +28,7 @@ from widthwise.compression.mehler import mehler
 from widthwise.duals.quadrature import Grid, hermite
 from widthwise.errors import InputError
 
-__all__ = ["GaussianNeurons", "Layer", "Neurons", "UnitNeurons", "gram"]
+__all__ = ["GaussianLayer", "GaussianNeurons", "Layer", "Neurons", "UnitLayer", "UnitNeurons", "gram"]
 
 _REACH = 8.5  # standard deviations; 2e-17 of the mass lies beyond
 _PANELS = 8

@@ -22,7 +22,7 @@ from widthwise.data.download import download, fetched
 from widthwise.data.files import reason
 from widthwise.errors import DataError
 
-__all__ = ["SOURCES", "Source", "cache_folder", "fetch"]
+__all__ = ["SOURCES", "Source", "arrays_of", "cache_folder", "fetch"]
 
 _DIGITS = tuple("0123456789")
 _MNIST = (1, 28, 28)

@@ -12,7 +12,7 @@ from widthwise import activations
 from widthwise.errors import InputError, check_type
 from widthwise.models.node_layers import NodeScaled, NodeScaledAttention
 
-__all__ = ["SHALLOW", "NodeGroup", "node_groups"]
+__all__ = ["SHALLOW", "NodeGroup", "group_of", "node_groups"]
 
 SHALLOW = "nodes"
 """Name of the only group of a :class:`~widthwise.models.Shallow` network."""

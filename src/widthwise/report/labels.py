@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from widthwise.report.style import FAINT
 
-__all__ = ["LONGEST", "label_ends"]
+__all__ = ["LONGEST", "apart", "label_ends"]
 
 LONGEST = 20  # characters of a label
 _LINE = 16  # its height in units of the figure

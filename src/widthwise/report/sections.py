@@ -27,7 +27,7 @@ from widthwise.report.table import (
 )
 from widthwise.report.verdict import Answer, Claim, claims
 
-__all__ = ["FOOTER", "answer_in_brief", "comparison_sections", "settings_table"]
+__all__ = ["FOOTER", "answer_in_brief", "comparison_sections", "folded", "settings_table"]
 
 _LARGEST_FIRST = ("mean", "difference", "weights", "connectivity")
 

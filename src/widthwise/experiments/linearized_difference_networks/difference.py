@@ -25,7 +25,7 @@ from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
 from widthwise.report.style import LIGHT
 
-__all__ = ["fig1", "fig2", "fig3"]
+__all__ = ["fig1", "fig2", "fig3", "start_less"]
 
 _RATE = 0.01
 _SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)

@@ -22,7 +22,7 @@ from widthwise.masks import Mask
 from widthwise.pruning import dead_layers, prune, train_prune_repeat
 from widthwise.pruning.rescale import rescale
 
-__all__ = ["BATCH", "METHODS", "NETWORKS", "Case", "shrunk", "trained"]
+__all__ = ["BATCH", "METHODS", "NETWORKS", "Case", "Method", "shrunk", "trained"]
 
 BATCH = 128
 _OBD_CYCLES = 2

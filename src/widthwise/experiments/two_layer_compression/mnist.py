@@ -20,7 +20,7 @@ from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
 from widthwise.experiments.two_layer_compression.common import COLOURS, timed
 
-__all__ = ["mnist"]
+__all__ = ["accuracy", "mnist"]
 
 Pair = tuple[Tensor, Tensor]
 _METHODS = ("optimal", "greedy", "kmeans", "merge", "magnitude", "random")

@@ -15,7 +15,7 @@ from widthwise.kernels.empirical.layers import LayerForm
 from widthwise.kernels.empirical.products import NTKVectorProducts
 from widthwise.kernels.empirical.subject import Subject
 
-__all__ = ["METHODS", "choose"]
+__all__ = ["METHODS", "choose", "count"]
 
 METHODS = ("auto", "jacobian", "products", "layers")
 _CLEAR = 16.0  # a count so many times smaller is believed without a clock

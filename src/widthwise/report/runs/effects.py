@@ -15,7 +15,7 @@ from widthwise.report.runs.values import is_number, written
 from widthwise.report.style import LIGHT, RC, Style
 from widthwise.report.summary import clean
 
-__all__ = ["Effect", "effects", "effects_chart"]
+__all__ = ["Effect", "Level", "effects", "effects_chart"]
 
 _LEVELS = 12  # more values of a field are put into as many classes
 
