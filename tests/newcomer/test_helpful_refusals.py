@@ -162,3 +162,24 @@ def test_the_command_line_is_named_the_same_by_python_m(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert "Usage: widthwise " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: ww.prune(model, 0.5, "magnitude"),
+        lambda model: ww.rescale(model, ww.Mask.dense(network()), "relu"),
+        lambda model: ww.compress(model, 4),
+        lambda model: ww.save(model, "never-written"),
+    ],
+)
+def test_a_model_on_the_meta_device(use):
+    with torch.device("meta"):
+        model = network()
+    with pytest.raises(InputError, match=r"model: '0.weight' is on the meta device .* load or draw them first"):
+        use(model)
+
+
+def test_scores_on_the_meta_device():
+    with pytest.raises(InputError, match="scores: got 'a' on the meta device"):
+        ww.critical_sparsity({"a": torch.ones(3, device="meta")})

@@ -22,6 +22,7 @@ from widthwise.errors import (
     check_number,
     check_type,
 )
+from widthwise.masks import check_has_values
 
 __all__ = ["CompressedModel", "compress_model"]
 
@@ -86,7 +87,7 @@ def compress_model(
         >>> small[0], report.blocks[0].weights_after
         (Linear(in_features=8, out_features=16, bias=True), 176)
     """
-    check_type("model", model, nn.Module)
+    check_has_values(check_type("model", model, nn.Module))
     if (sizes is None) == (max_loss is None):
         raise InputError(f"sizes: got {sizes!r} with max_loss={max_loss!r}, allowed is exactly one of the two")
     batches = _batches(model, data, check_integer("rows", rows, _LEAST))

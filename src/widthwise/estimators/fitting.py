@@ -191,10 +191,14 @@ def threads(n_jobs: int | None) -> Iterator[None]:
 
 
 def _watched(settings: Settings) -> Iterator[int]:
-    """Epochs, on a bar where that is wanted."""
+    """Epochs, on a bar where that is wanted; the first waits for the kernels, a new machine's for their compilation."""
     if not settings.verbose:
         yield from range(settings.max_iter)
         return
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(range(settings.max_iter), description="training", transient=True)
+    with Progress(transient=True) as bar:
+        task = bar.add_task("loading kernels, at first compiling them", total=settings.max_iter)
+        for epoch in range(settings.max_iter):
+            yield epoch
+            bar.update(task, description="training", advance=1)

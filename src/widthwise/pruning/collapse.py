@@ -41,6 +41,9 @@ def critical_sparsity(scores: Mapping[str, Tensor], *, seed: int = 0) -> float:
     >>> critical_sparsity({"a": torch.tensor([4.0, 3.0, 2.0]), "b": torch.tensor([1.0])})
     0.25
     """
+    meta = [name for name, score in scores.items() if score.is_meta]
+    if meta:
+        raise InputError(f"scores: got {meta[0]!r} on the meta device, without values; allowed is a number a weight")
     flat = torch.cat([torch.empty(0), *(score.detach().flatten().cpu() for score in scores.values())])
     if flat.isnan().any() or not (flat > -torch.inf).any():
         raise InputError("scores: got NaN or no living weight, allowed is a number for each of at least one weight")

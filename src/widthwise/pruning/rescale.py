@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from widthwise import activations
 from widthwise.activations import ActivationLike
 from widthwise.errors import InputError, check_choice, check_finite, check_number, check_type
-from widthwise.masks import Mask, prunable, unwrapped
+from widthwise.masks import Mask, check_has_values, prunable, unwrapped
 from widthwise.meanfield import edge_of_chaos
 from widthwise.pruning.batches import Batches, Data
 from widthwise.pruning.measured import Layer, LayerScale, as_column, measure
@@ -109,6 +109,7 @@ def rescale(
         ('closed', True)
     """
     inner = unwrapped(check_type("model", model, nn.Module))
+    check_has_values(inner)
     _check_in_force(inner, check_type("mask", mask, Mask))
     check_choice("rule", rule, ("auto", "closed", "measured"))
     check_number("sigma_b", sigma_b, 0)
