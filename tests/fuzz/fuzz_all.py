@@ -8,6 +8,7 @@ from pathlib import Path
 import fuzz_data  # noqa: F401
 import fuzz_folders  # noqa: F401
 import fuzz_models  # noqa: F401
+import fuzz_paths  # noqa: F401
 from fuzz_target import TARGETS
 
 __all__ = ["CORPUS", "TARGETS", "corpus"]

@@ -19,6 +19,7 @@ from widthwise._tensorfile import write_tensors
 from widthwise.comparison.group import _restore
 from widthwise.compression.linearfile import LinearFile
 from widthwise.errors import InputError, InputTypeError
+from widthwise.experiments.features import imagenet_features
 from widthwise.masks import Mask
 from widthwise.models import gpt, mlp
 from widthwise.pruning import prune
@@ -197,6 +198,32 @@ def _compare_seeds() -> Sequence[Sequence[bytes]]:
         "widthwise.unfinished",
         _written(lambda path: write_tensors(path, "widthwise.unfinished", 1, header, tensors)),
     )
+
+
+class _Small(nn.Module):
+    """In place of the 45 MB of a ResNet-18: some of its names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 2, 1, bias=False), nn.BatchNorm2d(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn1(self.conv1(x)).mean((2, 3))
+
+
+def _featured(path: Path) -> object:
+    with patch("widthwise.experiments.features._ResNet18", _Small):
+        return imagenet_features(path, size=4)(torch.ones(1, 3, 2, 2))
+
+
+@target("features", *_dialects(_MODEL, _featured))
+def _feature_seeds() -> Sequence[Sequence[bytes]]:
+    from safetensors.torch import save
+
+    torch.manual_seed(0)
+    state = _Small().state_dict()
+    without = {name: value.half() for name, value in state.items() if value.dim()}
+    return _seeds(_MODEL, save(state), save(without))
 
 
 def _read_layers(path: Path) -> object:
