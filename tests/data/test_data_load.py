@@ -161,3 +161,10 @@ def test_libraries_for_one_format_are_imported_where_they_are_used():
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             assert not {"pyarrow", "PIL", "sklearn"} & {module.split(".")[0] for module in modules}, file
+
+
+@pytest.mark.parametrize("pattern", ["a**.csv", "**a"])
+def test_a_pattern_that_is_none_is_refused(tmp_path, pattern):
+    """Newer Pythons take it for a pattern that matches nothing."""
+    said = refused(tmp_path / pattern)
+    assert "allowed are such as" in said or "holds no data file" in said
