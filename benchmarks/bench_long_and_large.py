@@ -1,6 +1,7 @@
 """Memory of what is long or large: each line is measured in a process of its own.
 
     python benchmarks/bench_long_and_large.py [--steps 100000] [--weights 100000000] [--entries 1000000000]
+    python benchmarks/bench_long_and_large.py --only loops --like native
 
 `loops`: resident memory after a tenth of the steps and at the end. `prune`: most resident memory while a model is
 pruned, beyond what model and batch take, in bytes a weight. `mask`: of a mask file, time and memory of what is asked.
@@ -213,16 +214,17 @@ def main() -> None:
     parser.add_argument("--weights", type=int, default=10**8)
     parser.add_argument("--entries", type=int, default=10**9)
     parser.add_argument("--only", choices=("loops", "prune", "mask"))
+    parser.add_argument("--like", default="", help="only loops and methods with this in their names")
     given = parser.parse_args()
     if given.only in (None, "loops"):
-        for name in LOOPS:
+        for name in filter(lambda name: given.like in name, LOOPS):
             early, late, python = apart(loop, name, given.steps)
             print(
                 f"loop {name:26} {given.steps} steps: {early:.1f} MB, then {late:.1f} MB; Python {python:+.1f} kB",
                 flush=True,
             )
     if given.only in (None, "prune"):
-        for method in METHODS:
+        for method in filter(lambda name: given.like in name, METHODS):
             each, seconds, kept = apart(prune, method, given.weights)
             print(
                 f"prune {method:10} {given.weights:.0e}: {each:.1f} bytes a weight, {seconds:.0f} s, kept {kept}",

@@ -51,7 +51,7 @@ def _files(path: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; check the path and its permissions") from error
     except ValueError as error:
-        raise DataError(f"{path}: no pattern of file names ({error}); allowed are such as 'folder/*.parquet'") from error
+        raise DataError(f"{path}: no pattern of file names ({error}); allowed are such as 'folder/*.csv'") from error
     wrong = "is neither a file nor a folder" if exists else "no such file or folder"
     raise DataError(f"{path}: {wrong}; give the path of a data file or of the folder that holds it")
 
