@@ -77,8 +77,8 @@ def fig3(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | Non
 
 def _against_width(figure: str, name: str, scale: str, data: Any, seed: int, seeds: int | None) -> Outcome:
     each, steps = at(scale, 5, 50, 50), at(scale, 50, 10_000, 10_000)
-    widths = at(scale, (10, 30), (10, 32, 100), (10, 32, 100, 316, 1000, 3162, 10_000))
-    beyond = at(scale, (100,), (316, 1000, 3162, 10_000), (31_623, 100_000))  # widths of the linearized network alone
+    widths = at(scale, (10, 30), (10, 32, 100, 316, 1000), (10, 32, 100, 316, 1000, 3162, 10_000))
+    beyond = at(scale, (100,), (3162, 10_000), (31_623, 100_000))  # widths of the linearized network alone
     parts = [
         _Part(figure, _data(scale, data), each, name, width, steps, s, _SCALES, width in widths)
         for s in range(seed, seed + (seeds or at(scale, 1, 3, 5)))
