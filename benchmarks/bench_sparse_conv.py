@@ -19,7 +19,7 @@ from _timing import interleaved, ratio
 from torch import Tensor, nn
 
 from widthwise.environment import machine
-from widthwise.sparse._vector import vector_bytes
+from widthwise.sparse._processor import vector_bytes
 from widthwise.sparse.conv import SparseConv2d
 
 SHAPES = [(128, 16, 32), (256, 8, 32), (512, 4, 32), (128, 16, 128)]  # channels, height and width, batch

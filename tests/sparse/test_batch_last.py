@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise import errors
-from widthwise.sparse._images import is_batch_last
+from widthwise.sparse._tiles import is_batch_last
 from widthwise.sparse.batch_last import batch_last
 
 LAYERS = [

@@ -11,17 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from widthwise.sparse import SparseLinear, _descent, _few, _linear, _native, _types
+from widthwise.sparse import SparseLinear, _types
+from widthwise.sparse._kernels.build import MODULES
 from widthwise.sparse.conv import SparseConv2d
 
 CASES = Path(__file__).with_name("bounds_cases.py")
 ENDS = ("_f32", "_f64", "_u16", "_i32")
-KERNELS = {
-    n
-    for m in (_native, _descent, _few, _linear)
-    for n in vars(m)
-    if n.endswith(ENDS) and n[0] != "_" and "_now_" not in n
-}
+KERNELS = {n for m in MODULES for n in vars(m) if n.endswith(ENDS) and n[0] != "_" and "_now_" not in n}
 needs_kernels = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not _types.is_native(torch.device("cpu")), reason="no kernels to check here"
 )

@@ -22,7 +22,7 @@ FAST = CostModel((1, 128), Pair(rates(1.0), rates(2.0)), Pair(rates(3.0), rates(
 @pytest.fixture(autouse=True)
 def _known_costs(monkeypatch):
     """Dense costs 1 a weight forward and 3 a step; sparse 2 and 5."""
-    monkeypatch.setattr("widthwise.sparse.convert.calibrated", lambda: FAST)
+    monkeypatch.setattr("widthwise.sparse._plan.calibrated", lambda: FAST)
 
 
 def pruned(sparsity=0.9, dtype=torch.float32, activation=nn.ReLU):
@@ -309,7 +309,7 @@ def test_a_relu_is_applied_by_the_layer_whose_batch_norm_was_folded():
 
 def test_a_convolution_uses_its_weights_at_many_places(monkeypatch):
     slow_start = CostModel((1, 128), *[Pair(rates(1.0), rates(2.0, 0.0, 1e4))] * 2)
-    monkeypatch.setattr("widthwise.sparse.convert.calibrated", lambda: slow_start)
+    monkeypatch.setattr("widthwise.sparse._plan.calibrated", lambda: slow_start)
     conv, linear = nn.Conv2d(4, 4, 3), nn.Linear(12, 12)
     model = nn.Sequential(conv, linear)
     ww.prune(model, 0.9, method="random", scope="uniform")

@@ -139,18 +139,16 @@ def test_gradients_by_differences() -> None:
         assert torch.autograd.gradcheck(run, (x, sparse.values, sparse.bias), nondet_tol=0.0)
 
 
-def test_wide_indices_and_blocks() -> None:
-    """More taps than 16 bits count, and more than one block of the matrix in both directions."""
+def test_wide_indices() -> None:
+    """More taps than 16 bits count, forward and backward."""
     layer = nn.Conv2d(900, 20, 9, bias=False)
     layer.weight.data *= torch.rand(layer.weight.shape) < 0.01
     sparse = check(layer, torch.randn(8, 900, 10, 9))
     assert sparse.columns.dtype == torch.int32
-    assert sparse.starts.dim() == 2
     layer = nn.Conv2d(3, 900, 9)
     layer.weight.data *= torch.rand(layer.weight.shape) < 0.1
     sparse = check(layer, torch.randn(8, 3, 10, 9))
     assert (sparse.columns.dtype, sparse.rows.dtype) == (torch.uint16, torch.int32)
-    assert sparse.row_starts.dim() == 2
 
 
 @pytest.fixture

@@ -421,15 +421,16 @@ def test_a_default_device_does_not_reach_the_kernels_tables(batch):
 
 _COMPILE = """
 from numba import cfunc, types
-from widthwise.sparse import _linear, _native, _vector
-_vector.vector_bytes = lambda: 64
-kernel = cfunc(types.void(types.CPointer(types.int64)))(getattr(_native, {name!r}, None) or getattr(_linear, {name!r}))
-code = kernel._library.get_asm_str()
+from widthwise.sparse import _processor
+_processor.vector_bytes = lambda: 64
+from widthwise.sparse._kernels.build import MODULES
+function = next(vars(module)[{name!r}] for module in MODULES if {name!r} in vars(module))
+code = cfunc(types.void(types.CPointer(types.int64)))(function)._library.get_asm_str()
 print(sum("vfmadd" in line and "zmm" in line for line in code.splitlines()))
 """
 
 
-_WIDE = ["add_rows_f32_u16", "column_gradients_f32_u16", "linear_product_f32_u16", "linear_gradients_f32_u16"]
+_WIDE = ["conv_product_f32", "conv_gradients_f32", "linear_product_f32_u16", "linear_gradients_f32_u16"]
 
 
 @pytest.mark.slow

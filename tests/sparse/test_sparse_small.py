@@ -263,4 +263,4 @@ def test_the_kernels_compile_for_wider_machines(name):
     target = {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": "+avx512f,+avx512vl,+avx512dq,+avx2,+fma"}
     code = _assembly(name, "host", target)
     assert sum(("vfmadd" in line or "vmulps" in line) and "ymm" in line for line in code) >= 4
-    assert import_module("widthwise.sparse._rows").FEW == _small._LANES
+    assert import_module("widthwise.sparse._kernels.rows").FEW == _small._LANES

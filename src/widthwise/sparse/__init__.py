@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from widthwise.sparse._plan import Decision, plan
 from widthwise.sparse.conv import SparseConv2d
-from widthwise.sparse.convert import Decision, densify, plan, sparsify
+from widthwise.sparse.convert import densify, sparsify
 from widthwise.sparse.count import Count, Counts, count
 from widthwise.sparse.export import to_onnx
 from widthwise.sparse.fold import fold_batch_norms

@@ -1,91 +1,63 @@
 """A sparse convolution of a batch of pictures, and its gradients: the kernels' tables filled in.
 
-The weight matrix has a row for each output channel and a column for each tap (input channel, line, column). Laid out as
-images, the batch makes of a convolution the product of that matrix with tiles whose rows overlap: row ``tap`` starts at
-``offsets[tap]``. Its gradients are the same with lines (input channel, phases) and entries (output channel, line,
-column) that start in the gradient of the result.
+The weight matrix has a row for each output channel and a column for each tap (input channel, line, column), which is
+read in a slab of the input at a fixed distance from the place of the result. The gradients are the same with lines
+(input channel, phases) and entries (output channel, line, column) that are read in a slab of the result's gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from widthwise.sparse._cuts import bounds, pieces, shape
-from widthwise.sparse._geometry import Axis
-from widthwise.sparse._images import Frame, Runs, pack, runs
-from widthwise.sparse._processor import REGISTERS
+from widthwise.sparse._cuts import bounds, steps
+from widthwise.sparse._geometry import Geometry, Window
+from widthwise.sparse._processor import REGISTERS, tile_registers, vector_bytes
+from widthwise.sparse._scratch import scratch
+from widthwise.sparse._slabs import Cut, cut
 from widthwise.sparse._team import run, threads
+from widthwise.sparse._tiles import batch_last
 from widthwise.sparse._types import lanes, suffix
 
-__all__ = ["Geometry", "gradients", "product"]
+__all__ = ["gradients", "product"]
 
-
-_PART_BYTES = 128  # of the examples of one place: two lines of a cache
+_GROUPS = 8  # of pieces, that add up the gradients of the weights apart
+_LINE = 16  # numbers to which slabs are rounded
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """Both axes of a convolution."""
+class _Way:
+    """What one pass reads: its cut, where each tap stands in a slab, and the windows that slabs are cut from."""
 
-    down: Axis
-    along: Axis
-
-    @classmethod
-    def of(cls, size: tuple[int, int], numbers: Sequence[int]) -> Geometry:
-        """For pictures of ``size``.
-
-        Args:
-            size: height and width.
-            numbers: of both axes in turn: taps, strides, zeros before, zeros after, dilations.
-        """
-        return cls(Axis(size[0], *numbers[:10:2]), Axis(size[1], *numbers[1:10:2]))
+    cut: Cut
+    size: tuple[int, int]
+    distances: Tensor
+    windows: tuple[Window, Window]
+    tops: Tensor
+    lefts: Tensor
+    images: int
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the result."""
-        return self.down.out, self.along.out
+    def ranges(self) -> tuple[int, ...]:
+        """How pieces are counted."""
+        return *self.size, self.cut.downs, self.cut.alongs, self.cut.parts, self.cut.examples
 
-    @property
-    def taps(self) -> int:
-        """Of one channel."""
-        return self.down.kernel * self.along.kernel
-
-    @property
-    def phases(self) -> int:
-        """Images of one channel."""
-        return len(self.down.phases) * len(self.along.phases)
-
-    @cached_property
-    def phase_of(self) -> tuple[int, ...]:
-        """The image of a channel that each tap reads."""
-        across = len(self.along.phases)
-        return tuple(i * across + j for i in self.down.phase_of for j in self.along.phase_of)
-
-    def parts(self, batch: int, dtype: torch.dtype) -> list[slice]:
-        """How to cut a batch: what the taps of one tile read is least if they overlap, so not far beyond one line."""
-        size = max(_PART_BYTES // dtype.itemsize, -(-REGISTERS * lanes(dtype) // self.along.out))
-        if self.taps == 1:
-            return [slice(0, batch)]
-        return [slice(first, min(batch, first + size)) for first in range(0, batch, size)]
-
-    def forward(self, batch: int, lane: int) -> tuple[Frame, Runs]:
-        """Frame of the input and tiles of the result."""
-        down, along = self.down.padded, self.along.padded
-        pitch = along.length * batch
-        return Frame(pitch, down.length * pitch), runs(self.down.out, self.along.out * batch, pitch, lane)
-
-    def backward(self, batch: int, lane: int) -> tuple[Frame, Runs]:
-        """Frame of the result's gradient and tiles of the input's."""
-        down, along = self.down.slopes, self.along.slopes
-        pitch = along.length * batch
-        inner = self.along.inner.length * batch
-        return Frame(pitch, down.length * pitch), runs(self.down.inner.length, inner, pitch, lane)
+    def slabs(self, x: Tensor, team: int) -> tuple[Tensor | int, ...]:
+        """The end of a kernel's table: pictures ``x``, how slabs are cut from them, and memory for the slabs."""
+        (batch, channels, height, width), one = x.shape, self.cut
+        numbers = self.images * one.lines * one.columns * one.examples
+        pitch = -(-(numbers + lanes(x.dtype)) // _LINE) * _LINE
+        return (
+            channels, height, width, batch, self.windows[0].step, self.windows[1].step, len(self.tops), len(self.lefts),
+            self.tops, self.lefts, one.lines, one.columns, one.examples, scratch("slabs", team * pitch, x.dtype), pitch,
+            0, steps(REGISTERS, lanes(x.dtype)),
+        )  # fmt: skip
 
 
 def product(
@@ -105,18 +77,20 @@ def product(
     Returns:
         Shape (N, rows, H', W'), batch last without gaps.
     """
-    parts = geometry.parts(len(x), x.dtype)
-    if len(parts) == 1:
-        return _product(x, values, bias, columns, starts, clip, geometry)
-    result = x.new_empty((bias.numel(), *geometry.size, len(x))).permute(3, 0, 1, 2)
-    for part in parts:
-        result[part] = _product(x[part], values, bias, columns, starts, clip, geometry)
-    return result
+    x, rows = batch_last(x), bias.numel()
+    way = _forward(geometry, x.shape[1], len(x), values.numel(), x.dtype)
+    result = x.new_empty((rows, *geometry.size, len(x)))
+    team = min(threads(values.numel() * result[0].numel()), way.cut.pieces)
+    run(
+        f"conv_product_{suffix(x.dtype)}", team, values, _distances(columns, way), starts, rows, bias, int(clip),
+        result, tile_registers(vector_bytes()), *way.ranges, x, *way.slabs(x, team),
+    )  # fmt: skip
+    return result.permute(3, 0, 1, 2)
 
 
 def gradients(
     dy: Tensor, x: Tensor, gate: Tensor | None, values: Tensor,
-    entries: Tensor, starts: Tensor, order: Tensor, wants_input: bool, geometry: Geometry,
+    entries: Tensor, starts: Tensor, order: Tensor, wants_input: bool, wants_bias: bool, geometry: Geometry,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of :func:`product`.
 
@@ -129,111 +103,78 @@ def gradients(
         starts: of the lines.
         order: which value comes at each place, lines first.
         wants_input: whether to compute the first of what is returned.
+        wants_bias: whether to compute the last.
         geometry: for pictures of ``x``'s size.
 
     Returns:
-        Gradients of the input, batch last without gaps, or empty; of the values; of the bias.
+        Gradients of the input, batch last without gaps, or empty; of the values; of the bias, or empty.
     """
-    kind, by_line = suffix(values.dtype), torch.empty_like(values)
-    run(f"gather_{kind}", 1, values, order, by_line, values.numel())
-    dx = x.new_empty((*x.shape[1:], len(x)) if wants_input else 0)
-    dx = dx.permute(3, 0, 1, 2) if wants_input else dx
-    change, total = torch.zeros_like(values), dy.new_zeros(dy.shape[1])
-    parts = geometry.parts(len(x), x.dtype)
-    for part in parts:
-        door = None if gate is None else gate[part]
-        inputs, weights, biases = _gradients(dy[part], x[part], door, by_line, entries, starts, wants_input, geometry)
-        change += weights
-        total += biases
-        if len(parts) == 1:
-            dx = inputs
-        elif wants_input:
-            dx[part] = inputs
-    by_row = by_line  # its values are spent
-    run(f"scatter_{kind}", 1, change, order, by_row, values.numel())
-    return dx, by_row, total
-
-
-def _product(
-    x: Tensor, values: Tensor, bias: Tensor, columns: Tensor, starts: Tensor, clip: bool, geometry: Geometry
-) -> Tensor:
-    (batch, channels), rows, lane = x.shape[:2], bias.numel(), lanes(x.dtype)
-    frame, tiles = geometry.forward(batch, lane)
-    source = pack(x, geometry.down.padded, geometry.along.padded, frame, purpose="input")
-    result = x.new_empty(rows * tiles.frame.plane)
-    count = len(tiles.counts)
-    team = threads(values.numel() * lane * tiles.registers)
-    parts = pieces(team, count)
-    run(
-        f"add_rows_{suffix(x.dtype, columns.dtype)}", team, values, columns, _offsets(geometry, channels, frame, batch),
-        starts, *shape(starts), bounds(starts, parts), parts, count, tiles.counts,
-        source, tiles.sources, result, tiles.targets, tiles.frame.plane, bias, int(clip),
-    )  # fmt: skip
-    return _pictures(result, rows, geometry.size, tiles.frame, batch).permute(3, 0, 1, 2)
-
-
-def _gradients(
-    dy: Tensor, x: Tensor, gate: Tensor | None, by_line: Tensor,
-    entries: Tensor, starts: Tensor, wants_input: bool, geometry: Geometry,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Those of the input, of the values, lines first, and of the bias."""
-    (batch, channels), rows, lane = x.shape[:2], dy.shape[1], lanes(x.dtype)
-    frame, tiles = geometry.backward(batch, lane)
-    source = pack(x, geometry.down.inner, geometry.along.inner, tiles.frame, purpose="input")
-    slopes = pack(dy, geometry.down.slopes, geometry.along.slopes, frame, gate, purpose="slopes")
-    lines = channels * geometry.phases
-    result = x.new_empty(lines * tiles.frame.plane if wants_input else 0)
-    change, count = torch.empty_like(by_line), len(tiles.counts)
-    team = threads(2 * by_line.numel() * lane * tiles.registers)
-    parts = pieces(team, 1)
-    run(
-        f"column_gradients_{suffix(by_line.dtype, entries.dtype)}", team, by_line, entries,
-        _slope_offsets(geometry, rows, frame, batch), starts, *shape(starts), bounds(starts, parts), parts,
-        count, tiles.counts, source, tiles.targets, tiles.frame.plane, slopes, tiles.sources,
-        result if wants_input else None, tiles.targets, tiles.frame.plane, change,
-    )  # fmt: skip
-    total = slopes[: rows * frame.plane].view(rows, -1).sum(1)
-    return _input_gradient(result, x, geometry, tiles.frame) if wants_input else result, change, total
-
-
-@lru_cache(maxsize=64)
-def _offsets(geometry: Geometry, channels: int, frame: Frame, batch: int) -> Tensor:
-    """Where each column of the matrix starts in the images of the input."""
-    down = np.array(geometry.down.shifts)[:, None] * frame.pitch
-    taps = (down + np.array(geometry.along.shifts) * batch).reshape(-1)
-    images = np.arange(channels)[:, None] * geometry.phases + np.array(geometry.phase_of)
-    return torch.from_numpy((images * frame.plane + taps).reshape(-1).astype(np.int64))
-
-
-@lru_cache(maxsize=64)
-def _slope_offsets(geometry: Geometry, rows: int, frame: Frame, batch: int) -> Tensor:
-    """Where each entry starts in the images of the result's gradient."""
-    down = np.array(geometry.down.slope_shifts)[:, None] * frame.pitch
-    taps = (down + np.array(geometry.along.slope_shifts) * batch).reshape(-1)
-    return torch.from_numpy((np.arange(rows)[:, None] * frame.plane + taps).reshape(-1).astype(np.int64))
-
-
-def _pictures(images: Tensor, count: int, size: tuple[int, int], frame: Frame, batch: int) -> Tensor:
-    """Shape (count, H, W, N), contiguous, of ``images`` of ``size`` in ``frame``."""
-    strides = (frame.plane, frame.pitch, batch, 1)
-    return images.as_strided((count, *size, batch), strides).contiguous()
-
-
-def _input_gradient(images: Tensor, x: Tensor, geometry: Geometry, frame: Frame) -> Tensor:
-    """The images of all phases as one picture."""
-    batch, channels, height, width = x.shape
+    dy, x, gate = batch_last(dy), batch_last(x), None if gate is None else batch_last(gate)
+    kind, nnz = suffix(values.dtype), values.numel()
+    way = _backward(geometry, dy.shape[1], len(x), nnz, x.dtype)
     down, along = geometry.down.inner, geometry.along.inner
-    if down.is_whole and along.is_whole:
-        return _pictures(images, channels, (height, width), frame, batch).permute(3, 0, 1, 2)
-    result = x.new_zeros((channels, height, width, batch))
-    for phase in range(geometry.phases):
-        i, j = divmod(phase, len(along.origins))
-        (top, tall, line), (left, wide, column) = down.span(i), along.span(j)
-        part = images.as_strided(
-            (channels, tall, wide, batch),
-            (geometry.phases * frame.plane, frame.pitch, batch, 1),
-            phase * frame.plane + top * frame.pitch + left * batch,
-        )
-        target = result[:, line :: down.step, column :: along.step]
-        target[:, :tall, :wide] = part
-    return result.permute(3, 0, 1, 2)
+    tops, lefts = _origins(down), _origins(along)
+    groups, team = min(_GROUPS, way.cut.pieces), threads(2 * nnz * dy[:, 0].numel())
+    chunks = -(-team // groups)
+    by_line, change = scratch("values", nnz, x.dtype), scratch("changes", groups * nnz, x.dtype)
+    run(f"gather_{kind}", 1, values, order, by_line, nnz)
+    room = x.new_empty if down.covers and along.covers else x.new_zeros
+    dx = room((*x.shape[1:], len(x))).permute(3, 0, 1, 2) if wants_input else None
+    run(
+        f"conv_gradients_{kind}", team, by_line, _distances(entries, way), starts, nnz, change, groups,
+        bounds(starts, chunks), chunks, x, dx, gate, x.shape[2], x.shape[3], tile_registers(vector_bytes()),
+        down.step, along.step, len(lefts), geometry.phases, tops, lefts, *way.ranges, dy, *way.slabs(dy, team),
+    )  # fmt: skip
+    result, total = torch.empty_like(values), dy.new_empty(dy.shape[1] if wants_bias else 0)
+    run(f"collect_{kind}", 1, change, groups, nnz, order, result)
+    if wants_bias:
+        run(f"channel_sums_{kind}", 1, dy, gate, dy.shape[1], dy[:, 0].numel(), total)
+    return x.new_empty(0) if dx is None else dx, result, total
+
+
+def _distances(columns: Tensor, way: _Way) -> Tensor:
+    """Where each value reads in a slab."""
+    found = scratch("distances", columns.numel(), torch.int32)
+    run(f"look_up_{suffix(columns.dtype)}", 1, columns, way.distances, found, columns.numel())
+    return found
+
+
+@lru_cache(maxsize=256)
+def _forward(geometry: Geometry, channels: int, batch: int, weights: int, dtype: torch.dtype) -> _Way:
+    """From images of the input, each of a channel and its phases, to the result."""
+    down, along = geometry.down, geometry.along
+    reach = (max(down.shifts), max(along.shifts))
+    one = cut(geometry.size, batch, channels * geometry.phases, reach, weights, dtype)
+    images = np.arange(channels)[:, None] * geometry.phases + np.array(geometry.phase_of)
+    distances = _taps(down.shifts, along.shifts, one) + images * one.lines * one.columns * one.examples
+    return _way(one, geometry.size, distances, (down.padded, along.padded), channels * geometry.phases)
+
+
+@lru_cache(maxsize=256)
+def _backward(geometry: Geometry, rows: int, batch: int, weights: int, dtype: torch.dtype) -> _Way:
+    """From the result's gradient to that of the input's images."""
+    down, along = geometry.down, geometry.along
+    size, reach = (down.inner.length, along.inner.length), (max(down.slope_shifts), max(along.slope_shifts))
+    one = cut(size, batch, rows, reach, weights, dtype)
+    images = np.arange(rows)[:, None] * one.lines * one.columns * one.examples
+    distances = _taps(down.slope_shifts, along.slope_shifts, one) + images
+    return _way(one, size, distances, (down.slopes, along.slopes), rows)
+
+
+def _taps(down: tuple[int, ...], along: tuple[int, ...], one: Cut) -> npt.NDArray[Any]:
+    """Where the taps stand in an image of a slab."""
+    taps: npt.NDArray[Any] = np.array(down)[:, None] * one.columns + np.array(along)
+    return taps.reshape(-1) * one.examples
+
+
+def _way(
+    one: Cut, size: tuple[int, int], distances: npt.NDArray[Any],
+    windows: tuple[Window, Window], images: int,
+) -> _Way:  # fmt: skip
+    table = torch.from_numpy(distances.reshape(-1).astype(np.int32))
+    return _Way(one, size, table, windows, _origins(windows[0]), _origins(windows[1]), images)
+
+
+@lru_cache(maxsize=256)
+def _origins(window: Window) -> Tensor:
+    return torch.tensor(window.origins, dtype=torch.int64, device="cpu")

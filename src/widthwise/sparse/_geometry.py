@@ -6,10 +6,11 @@ tap of the kernel is a fixed shift, as if the stride were one. A :class:`Window`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-__all__ = ["Axis", "Window"]
+__all__ = ["Axis", "Geometry", "Window"]
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,15 @@ class Window:
     size: int
 
     @property
-    def is_whole(self) -> bool:
-        """Whether this is the axis as it is."""
-        return self.origins == (0,) and self.step == 1 and self.length == self.size
+    def covers(self) -> bool:
+        """Whether every place of the axis is in it."""
+        return sum(self.count(phase) for phase in range(len(self.origins))) == self.size
 
-    def sources(self, phase: int) -> list[int]:
-        """The place of each ``j``, -1 outside the axis."""
-        places = (self.origins[phase] + self.step * j for j in range(self.length))
-        return [place if 0 <= place < self.size else -1 for place in places]
-
-    def span(self, phase: int) -> tuple[int, int, int]:
-        """The first ``j`` inside the axis, how many there are, and the place of the first."""
+    def count(self, phase: int) -> int:
+        """How many of its places are inside the axis."""
         origin = self.origins[phase]
         start = max(0, -(origin // self.step))
-        count = min(self.length, -((origin - self.size) // self.step)) - start
-        return (start, count, origin + start * self.step) if count > 0 else (0, 0, 0)
+        return max(0, min(self.length, -((origin - self.size) // self.step)) - start)
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ class Axis:
     @cached_property
     def inner(self) -> Window:
         """The part of it that has a gradient."""
-        length = max(1, *(self.padded.span(phase)[1] for phase in range(len(self.phases))))
+        length = max(1, *(self.padded.count(phase) for phase in range(len(self.phases))))
         origins = tuple(
             origin + self.stride * skipped for origin, skipped in zip(self.padded.origins, self._skipped, strict=True)
         )
@@ -107,3 +102,37 @@ class Axis:
     @cached_property
     def _slope_places(self) -> tuple[int, ...]:
         return tuple(self._skipped[self.phase_of[tap]] - self.shifts[tap] for tap in range(self.kernel))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Both axes of a convolution."""
+
+    down: Axis
+    along: Axis
+
+    @classmethod
+    def of(cls, size: tuple[int, int], numbers: Sequence[int]) -> Geometry:
+        """For pictures of ``size``.
+
+        Args:
+            size: height and width.
+            numbers: of both axes in turn: taps, strides, zeros before, zeros after, dilations.
+        """
+        return cls(Axis(size[0], *numbers[:10:2]), Axis(size[1], *numbers[1:10:2]))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return self.down.out, self.along.out
+
+    @property
+    def phases(self) -> int:
+        """Images of one channel."""
+        return len(self.down.phases) * len(self.along.phases)
+
+    @cached_property
+    def phase_of(self) -> tuple[int, ...]:
+        """The image of a channel that each tap reads."""
+        across = len(self.along.phases)
+        return tuple(i * across + j for i in self.down.phase_of for j in self.along.phase_of)

@@ -9,16 +9,23 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["is_traced", "operator"]
+__all__ = ["operator", "traceable"]
 
 _transforming = torch._C._are_functorch_transforms_active  # what autograd.Function.apply itself asks
 
 Keep = Callable[[Any, tuple[Any, ...], Any], None]
 
 
-def is_traced(x: Tensor) -> bool:
-    """Whether ``x`` may be a symbol, or ``torch.func`` be at work: then operators go by their registered names."""
-    return torch.compiler.is_compiling() or _transforming() or type(x) is not Tensor
+def traceable(name: str, function: Callable[..., Any], *, fake: Callable[..., Any]) -> Callable[..., Any]:
+    """Register ``function`` of tensors as ``name``; what to call, which goes by that name where symbols may come."""
+    registered = torch.library.custom_op(name, function, mutates_args=())
+    registered.register_fake(fake)
+
+    def call(x: Tensor, *others: Any) -> Any:
+        is_traced = torch.compiler.is_compiling() or _transforming() or type(x) is not Tensor
+        return (registered if is_traced else function)(x, *others)
+
+    return call
 
 
 def operator(

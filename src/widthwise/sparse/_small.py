@@ -61,11 +61,11 @@ def product(
     parts, kind = pieces(team, 1), suffix(x.dtype, columns.dtype)
     work = (values, columns, starts, stride * blocks, bounds(starts, parts), parts)
     if batch == 1:
-        run(f"one_{kind}", team, *work, x, result, bias, int(clip), values.numel())
+        run(f"one_{kind}", team, *work, x, result, bias, int(clip), values.numel(), 0, 0)
     else:
         packed = scratch(_PURPOSE, _LANES * features, x.dtype)
         run(f"spread_{suffix(x.dtype)}", 1, x, *x.stride(), batch, features, packed)
-        run(f"few_{kind}", team, *work, packed, batch, result, *result.stride(), bias, int(clip))
+        run(f"few_{kind}", team, *work, packed, result, bias, int(clip), batch, *result.stride())
 
 
 def respond(layer: SparseLinear, x: Tensor) -> Tensor | None:
@@ -106,6 +106,6 @@ def _kernel(alone: bool, dtype: torch.dtype, columns: torch.dtype) -> Callable[.
     """What runs at once, for one example or several; None if there is nothing for the types."""
     if not is_native(_CPU, dtype, columns):
         return None
-    from widthwise.sparse._native import direct  # it takes a while to load
+    from widthwise.sparse._kernels.build import direct  # it takes a while to load
 
     return direct(f"{'one' if alone else 'few'}_now_{suffix(dtype, columns)}")

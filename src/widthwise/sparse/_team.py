@@ -38,7 +38,7 @@ def run(name: str, threads: int, *arguments: Tensor | Pointers | int | None) -> 
     """Run the kernel ``name`` on ``threads`` threads until its work is done.
 
     Args:
-        name: a kernel of :mod:`widthwise.sparse._native`, without its types' suffix where the first argument tells it.
+        name: a kernel of :mod:`widthwise.sparse._kernels`.
         threads: size of the team.
         arguments: what stands in the kernel's table after the counter; a tensor gives its address, ``None`` a zero.
     """
@@ -64,7 +64,7 @@ def _table(size: int) -> type[Table]:
 
 @cache
 def _address(name: str) -> int:
-    from widthwise.sparse._native import compiled  # it takes a while to load
+    from widthwise.sparse._kernels.build import compiled  # it takes a while to load
 
     return compiled(name)
 

@@ -17,7 +17,7 @@ from widthwise.sparse._processor import REGISTERS
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._types import lanes, suffix
 
-__all__ = ["Tiling", "lies_batch_last", "pack", "plain", "tiling", "turned"]
+__all__ = ["Tiling", "batch_last", "is_batch_last", "lies_batch_last", "pack", "plain", "tiling", "turned"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,19 @@ def tiling(batch: int, dtype: torch.dtype) -> Tiling:
 def lies_batch_last(x: Tensor) -> bool:
     """Whether the examples of ``x`` of shape ``(B, features)`` are neighbours in memory, and not its features."""
     return x.stride(0) == 1 and not x.is_contiguous()
+
+
+def is_batch_last(x: Tensor) -> bool:
+    """Whether pictures of shape (N, C, H, W) lie batch last without gaps, ``[channel][line][column][example]``."""
+    return x.permute(1, 2, 3, 0).is_contiguous()
+
+
+def batch_last(x: Tensor) -> Tensor:
+    """Pictures of shape (N, C, H, W) that lie so: ``x`` itself, or a copy."""
+    if is_batch_last(x):
+        return x
+    lines = turned(x.flatten(1)).t() if x.is_contiguous() else x.permute(1, 2, 3, 0).contiguous()
+    return lines.view(*x.shape[1:], len(x)).permute(3, 0, 1, 2)
 
 
 def pack(x: Tensor, tiles: Tiling, gate: Tensor | None = None) -> tuple[Tensor, Tensor]:

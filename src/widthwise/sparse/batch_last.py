@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from widthwise.errors import InputTypeError
-from widthwise.sparse._images import is_batch_last
+from widthwise.sparse._tiles import is_batch_last
 
 __all__ = [
     "BatchLastAdaptiveAvgPool2d",

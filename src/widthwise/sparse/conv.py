@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from widthwise.errors import InputError, InputTypeError, check_integer, check_type
 from widthwise.sparse import conv_ops, ops
-from widthwise.sparse._convolution import Geometry
 from widthwise.sparse._fallback_conv import blocks
+from widthwise.sparse._geometry import Geometry
 from widthwise.sparse.linear import SparseWeight, checked_bias
 from widthwise.sparse.pattern import row_pointers
 

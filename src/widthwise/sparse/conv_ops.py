@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from widthwise.sparse import _convolution, _fallback_conv
-from widthwise.sparse._convolution import Geometry
-from widthwise.sparse._operator import is_traced, operator
+from widthwise.sparse._geometry import Geometry
+from widthwise.sparse._operator import operator, traceable
 from widthwise.sparse._types import is_native
 
 __all__ = ["sparse_conv2d"]
@@ -59,13 +59,13 @@ def _forward(
 
 def _backward(
     dy: Tensor, x: Tensor, gate: Tensor | None, values: Tensor, columns: Tensor, entries: Tensor, line_starts: Tensor,
-    order: Tensor, wants_input: bool, geometry: typing.Sequence[int],
+    order: Tensor, wants_input: bool, wants_bias: bool, geometry: typing.Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     if x.shape[0] and is_native(x.device, x.dtype, entries.dtype, order.dtype):
         axes = _geometry((x.shape[2], x.shape[3]), tuple(geometry))
-        return _convolution.gradients(dy, x, gate, values, entries, line_starts, order, wants_input, axes)
+        return _convolution.gradients(dy, x, gate, values, entries, line_starts, order, wants_input, wants_bias, axes)
     dx, change, total = _fallback_conv.gradients(dy, x, gate, values, columns, entries, order, list(geometry))
-    return dx if wants_input else dx.new_empty(0), change, total
+    return dx if wants_input else dx.new_empty(0), change, total if wants_bias else total.new_empty(0)
 
 
 def _fake_forward(x: Tensor, values: Tensor, bias: Tensor, *rest: Any) -> Tensor:
@@ -75,14 +75,13 @@ def _fake_forward(x: Tensor, values: Tensor, bias: Tensor, *rest: Any) -> Tensor
 
 def _fake_backward(
     dy: Tensor, x: Tensor, gate: Any, values: Tensor, columns: Any, entries: Any, line_starts: Any, order: Any,
-    wants_input: bool, geometry: Any,
+    wants_input: bool, wants_bias: bool, geometry: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     dx = x.new_empty((*x.shape[1:], x.shape[0])).permute(3, 0, 1, 2) if wants_input else x.new_empty(0)
-    return dx, torch.empty_like(values), dy.new_empty(dy.shape[1])
+    return dx, torch.empty_like(values), dy.new_empty(dy.shape[1] if wants_bias else 0)
 
 
-_registered_backward = torch.library.custom_op("widthwise::sparse_conv2d_backward", _backward, mutates_args=())
-_registered_backward.register_fake(_fake_backward)
+_gradients = traceable("widthwise::sparse_conv2d_backward", _backward, fake=_fake_backward)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -92,10 +91,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    call: Any = _registered_backward if is_traced(dy) else _backward
-    wants_input = ctx.needs_input_grad[0]
-    dx, change, total = call(dy, *ctx.saved_tensors, wants_input, ctx.geometry)
-    return (dx if wants_input else None, change, total, *[None] * 7)
+    wants_input, _, wants_bias = ctx.needs_input_grad[:3]
+    dx, change, total = _gradients(dy, *ctx.saved_tensors, wants_input, wants_bias, ctx.geometry)
+    return (dx if wants_input else None, change, total if wants_bias else None, *[None] * 7)
 
 
 _, _call = operator("widthwise::sparse_conv2d", _forward, fake=_fake_forward, keep=_keep, differentiate=_differentiate)

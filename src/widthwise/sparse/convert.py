@@ -3,99 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from widthwise.errors import InputError, check_choice, check_integer, check_type
+from widthwise.errors import check_type
 from widthwise.masks import Mask, unwrapped
 from widthwise.sparse._handover import Handover, handovers
+from widthwise.sparse._plan import Policy, places_of, plan
 from widthwise.sparse.batch_last import batch_last
 from widthwise.sparse.conv import SparseConv2d
-from widthwise.sparse.cost import CostModel, calibrated
-from widthwise.sparse.count import uses
 from widthwise.sparse.linear import SparseLinear
 
-__all__ = ["AppliedReLU", "Decision", "densify", "plan", "sparsify"]
+__all__ = ["AppliedReLU", "densify", "sparsify"]
 
-Policy = Literal["auto", "always"]
-_PLACES = 64  # at which a convolution uses each weight, if no example tells: a picture of 8 x 8, as deep layers see it
 _log = logging.getLogger(__name__)
 
 
 class AppliedReLU(nn.Identity):
     """Stands where a ReLU stood that the sparse layer before it now applies."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What becomes of one layer.
-
-    Attributes:
-        name: of the layer in the model.
-        weights: how many it has.
-        kept: how many of them live.
-        dense: estimated seconds of the dense layer for one batch; 0 where nothing was estimated.
-        sparse: estimated seconds of the sparse one.
-        reason: why it stays dense, or an empty string if it becomes sparse.
-    """
-
-    name: str
-    weights: int
-    kept: int
-    dense: float
-    sparse: float
-    reason: str
-
-    @property
-    def converts(self) -> bool:
-        """Whether the layer becomes sparse."""
-        return not self.reason
-
-    def __str__(self) -> str:
-        fate = f"sparse, {self.dense / self.sparse:.1f}x as fast" if self.converts and self.sparse else self.reason
-        return f"{self.name or 'the layer'}: {fate or 'sparse'}, {self.kept} of {self.weights} weights live"
-
-
-def plan(
-    model: nn.Module,
-    mask: Mask | None = None,
-    *,
-    policy: Policy = "auto",
-    batch: int | None = None,
-    training: bool | None = None,
-    example: Tensor | None = None,
-) -> list[Decision]:
-    """What :func:`sparsify` would do with each linear and convolutional layer, and why; changes nothing.
-
-    Args:
-        model: as for :func:`sparsify`, as are the other arguments.
-        mask: which weights live.
-        policy: ``"auto"`` or ``"always"``.
-        batch: examples a batch.
-        training: whether the backward pass counts.
-        example: a batch.
-
-    Raises:
-        InputError: for an unknown policy, a batch below 1, or a mask of another model.
-        InputTypeError: for an argument of the wrong type.
-    """
-    check_type("model", model, nn.Module)
-    check_choice("policy", policy, ("auto", "always"))
-    inner = unwrapped(model)
-    places, times = _places(inner, mask), _uses(inner, batch, example)
-    costs = calibrated() if policy == "auto" else None
-    shared = _shared(inner)
-    return [
-        _decide(name, module, places.get(f"{name}.weight" if name else "weight"), shared, costs, times.get(module, 0),
-                inner.training if training is None else training)
-        for name, module in inner.named_modules()
-        if any(isinstance(module, kind) for kind in _KINDS)
-    ]  # fmt: skip
 
 
 def sparsify(
@@ -140,7 +66,7 @@ def sparsify(
     for decision in decisions:
         _log.info("%s", decision)
     inner = unwrapped(model)
-    places = _places(inner, mask)
+    places = places_of(inner, mask)
     chosen = [decision.name for decision in decisions if decision.converts]
     if chosen == [""]:
         whole: nn.Module = _converted(inner, places.get("weight"))
@@ -207,77 +133,3 @@ def _converted(layer: Any, mask: Tensor | None) -> Any:
 def _dense(layer: Any) -> nn.Module:
     back: nn.Module = _BACK[type(layer)](layer)
     return back.train(layer.training)
-
-
-def _places(model: nn.Module, mask: Mask | None) -> Mapping[str, Tensor]:
-    """Boolean tensors by parameter name; none for parameters whose own zeros count."""
-    if mask is None:
-        return Mask.of(model) or {}
-    check_type("mask", mask, Mask)
-    parameters = dict(model.named_parameters())
-    for name, places in mask.items():
-        if name not in parameters or parameters[name].shape != places.shape:
-            raise InputError(f"mask: {name!r} of shape {tuple(places.shape)} is no weight of the model")
-    return mask
-
-
-def _shared(model: nn.Module) -> set[int]:
-    """Parameters that stand in the model more than once."""
-    counts = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
-    return {key for key, count in counts.items() if count > 1}
-
-
-def _uses(model: nn.Module, batch: int | None, example: Tensor | None) -> dict[nn.Module, int]:
-    """How often a batch uses each weight of every layer; a layer that the example doesn't reach is not in it."""
-    size = 128 if example is None else len(check_type("example", example, Tensor))
-    wanted = size if batch is None else check_integer("batch", batch, 1)
-    if example is not None:
-        return {layer: max(1, round(times * wanted / max(1, size))) for layer, times in uses(model, example).items()}
-    layers = (module for module in model.modules() if any(isinstance(module, kind) for kind in _KINDS))
-    return {layer: wanted * (_PLACES if isinstance(layer, nn.Conv2d) else 1) for layer in layers}
-
-
-def _decide(
-    name: str, layer: nn.Module, mask: Tensor | None, shared: Collection[int], costs: CostModel | None, uses: int,
-    training: bool,
-) -> Decision:  # fmt: skip
-    weight: Tensor = layer._parameters.get("weight")  # type: ignore[assignment]
-    reason = _obstacle(layer, weight, shared)
-    if reason:
-        return Decision(name, 0 if weight is None else weight.numel(), 0, 0.0, 0.0, reason)
-    kept = int((weight if mask is None else mask).count_nonzero())
-    if kept == weight.numel():
-        return Decision(name, kept, kept, 0.0, 0.0, "stays dense: no weight is zero")
-    if costs is None:
-        return Decision(name, weight.numel(), kept, 0.0, 0.0, "")
-    if not uses:
-        return Decision(name, weight.numel(), kept, 0.0, 0.0, "stays dense: the example does not reach it")
-    numbers = _numbers(layer)
-    dense, sparse = costs.seconds(weight.numel(), kept, uses, numbers, training=training)
-    limit = costs.break_even(weight.numel(), uses, numbers, training=training)
-    slower = f"stays dense: faster here below {limit:.0%} sparsity" if dense <= sparse else ""
-    return Decision(name, weight.numel(), kept, dense, sparse, slower)
-
-
-def _numbers(layer: Any) -> int:
-    """Features that go in and come out at each place."""
-    if isinstance(layer, nn.Conv2d):
-        return layer.in_channels * layer.stride[0] * layer.stride[1] + layer.out_channels
-    return int(layer.in_features + layer.out_features)
-
-
-def _obstacle(layer: nn.Module, weight: Tensor | None, shared: Collection[int]) -> str:
-    """Why ``layer`` can't become sparse, whatever its zeros."""
-    if type(layer) not in _KINDS or weight is None:
-        return "stays dense: not a plain layer (a subclass, or its weight is computed)"
-    if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
-        return f"stays dense: it pads with {layer.padding_mode}, not with zeros"
-    if id(weight) in shared:
-        return "stays dense: its weight is shared with another layer"
-    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
-        return "stays dense: it has hooks"
-    if not weight.isfinite().all():
-        return "stays dense: it holds numbers that are not finite"
-    if weight.dtype not in (torch.float32, torch.float64) or weight.device.type != "cpu":
-        return f"stays dense: no fast kernel for {weight.dtype} on {weight.device.type}"
-    return ""

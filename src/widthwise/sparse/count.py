@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from widthwise._enforce import Keeper
 from widthwise.errors import InputError, check_integer, check_type
 from widthwise.masks import unwrapped
+from widthwise.sparse._uses import both_uses
 from widthwise.sparse.linear import SparseWeight
 
-__all__ = ["Count", "Counts", "count", "uses"]
+__all__ = ["Count", "Counts", "count"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def count(model: nn.Module, example: Tensor | None = None, *, states: int = 0) -
     for name, parameter in inner.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise InputError(f"model: {name!r} has no shape yet, run one batch through the model first")
-    uses = {} if example is None else _uses(inner, check_type("example", example, Tensor))
+    uses = {} if example is None else both_uses(inner, check_type("example", example, Tensor))
     seen: set[int] = set()
     layers = (_count(name, module, uses.get(module), states, seen) for name, module in inner.named_modules())
     return Counts(tuple(layer for layer in layers if layer.memory or layer.weights))
@@ -160,57 +156,6 @@ def _known(tensor: Tensor, seen: set[int]) -> bool:
     known = place in seen
     seen.add(place)
     return known
-
-
-def uses(model: nn.Module, example: Tensor) -> dict[nn.Module, int]:
-    """How often a batch uses each weight of every linear and convolutional layer that it reaches.
-
-    Raises:
-        InputError: if the model does not take the example.
-    """
-    return {layer: times for layer, (times, _) in _uses(model, example).items()}
-
-
-def _uses(model: nn.Module, example: Tensor) -> dict[nn.Module, tuple[int, int]]:
-    """How often a batch uses each weight of every layer that it reaches, forward and backward."""
-    uses: dict[nn.Module, tuple[int, int]] = {}
-
-    def note(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        times = _times(layer, inputs[0], output)
-        trained = bool(getattr(layer, "values" if isinstance(layer, SparseWeight) else "weight").requires_grad)
-        forward, backward = uses.get(layer, (0, 0))
-        uses[layer] = forward + times, backward + times * (trained + bool(inputs[0].requires_grad))
-
-    with _watched(model, note), torch.enable_grad():
-        try:
-            model(example)
-        except (RuntimeError, TypeError, ValueError, LookupError) as error:
-            raise InputError(f"example: the model does not take shape {tuple(example.shape)} ({error})") from error
-    return uses
-
-
-def _times(layer: nn.Module, x: Tensor, y: Tensor) -> int:
-    """How often each weight is used from ``x`` to ``y``; padding counts as input."""
-    if isinstance(layer, _ConvTransposeNd):
-        return x.numel() // layer.in_channels
-    rows = layer.shape[0] if isinstance(layer, SparseWeight) else len(layer.weight)  # type: ignore[arg-type]
-    return y.numel() // max(1, rows)  # examples times places in a picture
-
-
-@contextmanager
-def _watched(model: nn.Module, note: Callable[..., None]) -> Iterator[None]:
-    """Call ``note`` after each linear and convolutional layer; in evaluation mode, so that nothing is changed."""
-    modes = {module: module.training for module in model.modules()}
-    layers = [module for module in modes if isinstance(module, nn.Linear | _ConvNd | SparseWeight)]
-    handles = [layer.register_forward_hook(note) for layer in layers]
-    model.eval()
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, training in modes.items():
-            module.training = training
 
 
 def _row(layer: Count) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class SparseWeight(nn.Module):
     row_starts: Tensor
     order: Tensor
     phase_of: tuple[int, ...] = (0,)
-    packed = False  # whether the kernels read packed tiles
+    blocks = False  # whether very long rows and columns are cut
 
     def __init__(self, values: Tensor, pointers: Tensor, columns: Tensor, width: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class SparseWeight(nn.Module):
         return places
 
     def _derive(self, pointers: Tensor, columns: Tensor) -> None:
-        pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.shape[1], self.phase_of, packed=self.packed)
+        pattern = Pattern.from_rows(pointers.cpu(), columns.cpu(), self.shape[1], self.phase_of, blocks=self.blocks)
         device = pointers.device
         self.register_buffer("column_bytes", _bytes(pattern.columns).to(device), persistent=False)
         self.register_buffer("row_bytes", _bytes(pattern.rows).to(device), persistent=False)
@@ -157,7 +157,7 @@ class SparseLinear(SparseWeight):
     (2, [[20.0, 3.0]])
     """
 
-    packed = True
+    blocks = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, mask: Tensor | None = None) -> None:
         places = _places(weight, mask)

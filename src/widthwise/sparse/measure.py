@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from widthwise.errors import InputError, check_integer, check_number, check_type
 from widthwise.masks import Mask, prunable
-from widthwise.sparse.convert import plan, sparsify
+from widthwise.sparse._plan import plan
+from widthwise.sparse.convert import sparsify
 
 __all__ = ["WHOLE", "Speed", "break_even", "interleaved", "measure_speeds", "random_mask", "sparse_layers"]
 

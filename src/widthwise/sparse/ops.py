@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from widthwise.sparse import _fallback, _product, _tiles
-from widthwise.sparse._operator import is_traced, operator
+from widthwise.sparse._operator import operator, traceable
 from widthwise.sparse._types import is_native
 
 __all__ = ["batch_first", "sparse_linear"]
@@ -84,8 +84,7 @@ def _fake_backward(
     return dx, torch.empty_like(values), dy.new_empty(dy.shape[1])
 
 
-_registered_backward = torch.library.custom_op("widthwise::sparse_linear_backward", _backward, mutates_args=())
-_registered_backward.register_fake(_fake_backward)
+_gradients = traceable("widthwise::sparse_linear_backward", _backward, fake=_fake_backward)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -94,8 +93,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    call: Any = _registered_backward if is_traced(dy) else _backward
-    dx, change, total = call(dy, *ctx.saved_tensors, ctx.needs_input_grad[0])
+    dx, change, total = _gradients(dy, *ctx.saved_tensors, ctx.needs_input_grad[0])
     return (dx if ctx.needs_input_grad[0] else None, change, total, *[None] * 7)
 
 

@@ -17,9 +17,6 @@ from widthwise.sparse._types import index_dtype
 
 __all__ = ["Pattern", "row_pointers"]
 
-# A block reads part of a tile again and again, so it should fit in the first cache, or at least in half of the second;
-# but so many weights of each line must stand in it that reading and writing the sums once more is worth it.
-_FEWEST, _MOST, _WORTH = 128, 1024, 20  # lines of 256 bytes: 32 and 256 KB
 _NARROWEST = 64  # bytes of a feature in a packed tile
 
 Array = npt.NDArray[Any]
@@ -50,7 +47,7 @@ class Pattern:
 
     @classmethod
     def from_rows(
-        cls, pointers: Tensor, columns: Tensor, width: int, phase_of: Sequence[int] = (0,), *, packed: bool = False
+        cls, pointers: Tensor, columns: Tensor, width: int, phase_of: Sequence[int] = (0,), *, blocks: bool = False
     ) -> Pattern:
         """Derive all from compressed rows.
 
@@ -60,7 +57,7 @@ class Pattern:
             width: number of columns.
             phase_of: for a convolution, whose columns are the taps of one input after the other: the phase of each.
                 Columns of one input and phase then share a gradient, as a column of a plain matrix has its own.
-            packed: whether kernels read packed tiles, narrow enough for the cache unless the matrix is very wide.
+            blocks: whether to cut lines so long that a tile of all they read is more than the cache holds.
 
         Raises:
             InputError: if these are no compressed rows: pointers that fall, a column out of range or twice in a row.
@@ -78,9 +75,9 @@ class Pattern:
         return cls(
             (len(starts) - 1, width),
             columns,
-            torch.from_numpy(_in_blocks(starts, across, width, packed)),
+            torch.from_numpy(_in_blocks(starts, across, width) if blocks else starts),
             torch.from_numpy(rows),
-            torch.from_numpy(_in_blocks(down, rows, height, packed)),
+            torch.from_numpy(_in_blocks(down, rows, height) if blocks else down),
             torch.from_numpy(order.astype(narrow)),
         )
 
@@ -122,20 +119,13 @@ def _check(pointers: Array, columns: Array, width: int) -> None:
         raise InputError("columns: not ascending within each row, or one of them twice")
 
 
-def _in_blocks(starts: Array, across: Array, width: int, packed: bool) -> Array:
+def _in_blocks(starts: Array, across: Array, width: int) -> Array:
     """``starts`` of each line in each block of ``across``, or as it is where one block does."""
-    if not len(across):
+    half = cache_bytes() // 2 // _NARROWEST
+    if width <= 2 * half or not len(across):
         return starts
-    lines = len(starts) - 1
-    density = len(across) / max(1, lines * width)
-    size = min(max(int(_WORTH / max(density, 1e-9)), _FEWEST), _MOST)
-    if packed:
-        half = cache_bytes() // 2 // _NARROWEST
-        size = half if width > 2 * half else width
-    blocks = -(-width // size)
-    if blocks <= 1:
-        return starts
+    lines, blocks = len(starts) - 1, -(-width // half)
     line_of = np.repeat(np.arange(lines, dtype=np.int64), np.diff(starts))
-    counts = np.bincount(line_of * blocks + across.astype(np.int64) // size, minlength=lines * blocks)
+    counts = np.bincount(line_of * blocks + across.astype(np.int64) // half, minlength=lines * blocks)
     ends = np.cumsum(counts).reshape(lines, blocks).T
     return np.ascontiguousarray(np.vstack([starts[:-1], ends])).astype(np.int64)

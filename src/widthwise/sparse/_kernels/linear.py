@@ -13,26 +13,13 @@ Activations may lie *batch last* (``by_example`` is 1) or *plain* (``by_feature`
 
 from __future__ import annotations
 
-from numba import njit, types
+from numba import types
 
-from widthwise.sparse._vector import (
-    LINES,
-    add_rows,
-    alike,
-    claim,
-    columns_gradients,
-    copy,
-    finish,
-    finished,
-    gated_copy,
-    gated_transpose,
-    lanes_of,
-    pointer,
-    room,
-    shifted,
-    transpose,
-    zero,
-)
+from widthwise.sparse._kernels.examples import give, slopes, take
+from widthwise.sparse._kernels.gradients import columns_gradients
+from widthwise.sparse._kernels.pointers import LINES, alike, inner, lanes_of, pointer, room, shifted, zero
+from widthwise.sparse._kernels.sums import add_rows
+from widthwise.sparse._kernels.turns import claim, finish, finished
 
 __all__ = [
     "linear_gradients_f32_i32",
@@ -49,72 +36,13 @@ _f32, _f64 = pointer(types.float32), pointer(types.float64)
 _u16, _i32, _i64 = pointer(types.uint16), pointer(types.int32), pointer(types.int64)
 
 
-@njit
+@inner
 def _await(counter, number):
     while finished(counter) < number:
         pass
 
 
-@njit
-def _take(source, by_example, by_feature, filled, features, target, size):
-    """``target[feature, example] = source[example, feature]`` for a tile of ``size`` examples, zero past ``filled``."""
-    step = lanes_of(source)
-    if by_example == 1 and filled == size:
-        for feature in range(features):
-            read, write = shifted(source, feature * by_feature), shifted(target, feature * size)
-            copy(size // step, read, write)
-        return
-    done = 0
-    if by_feature == 1:
-        done = filled // step * step
-        wide = features // step * step
-        for i in range(0, done, step):
-            for j in range(0, wide, step):
-                transpose(shifted(source, i * by_example + j), by_example, shifted(target, j * size + i), size)
-        for feature in range(wide, features):
-            for example in range(done):
-                target[feature * size + example] = source[example * by_example + feature]
-    for feature in range(features):
-        for example in range(done, filled):
-            target[feature * size + example] = source[example * by_example + feature * by_feature]
-        for example in range(filled, size):
-            target[feature * size + example] = 0
-
-
-@njit
-def _close(target, size, filled, features, gate, by_example, by_feature):
-    """Sets ``target[feature, example]`` to zero where the gate is not above zero."""
-    for feature in range(features):
-        for example in range(filled):
-            if not gate[example * by_example + feature * by_feature] > 0:
-                target[feature * size + example] = 0
-
-
-@njit
-def _take_gated(source, pitch, gate, gate_pitch, features, target, size):
-    """``_take`` of a full tile of plain activations and a plain gate; features by blocks of lanes only."""
-    step = lanes_of(source)
-    for j in range(0, features, 2 * step):
-        for i in range(0, size, step):
-            for k in range(j, min(j + 2 * step, features), step):
-                read, door = shifted(source, i * pitch + k), shifted(gate, i * gate_pitch + k)
-                gated_transpose(read, pitch, door, gate_pitch, shifted(target, k * size + i), size)
-
-
-@njit
-def _give(source, size, filled, features, target, by_example):
-    """``target[example, feature] = source[feature, example]``, plain."""
-    step = lanes_of(source)
-    tall, wide = filled // step * step, features // step * step
-    for i in range(0, tall, step):
-        for j in range(0, wide, step):
-            transpose(shifted(source, j * size + i), size, shifted(target, i * by_example + j), by_example)
-    for example in range(filled):
-        for feature in range(wide if example < tall else 0, features):
-            target[example * by_example + feature] = source[feature * size + example]
-
-
-@njit
+@inner
 def _product(values, indices, a):
     starts, stride, blocks, bounds, chunks, wave = _i64(a[3]), a[4], a[5], _i64(a[6]), a[7], a[8]
     x, batch, features, by_example, by_feature = alike(values, a[9]), a[10], a[11], a[12], a[13]
@@ -144,7 +72,7 @@ def _product(values, indices, a):
                     if tile >= slots:
                         _await(shifted(given, tile - slots), chunks)
                     begin, end = features * part // parts, features * (part + 1) // parts
-                    _take(
+                    take(
                         shifted(read, begin * by_feature), by_example, by_feature, filled, end - begin,
                         shifted(own, begin * size), size,
                     )  # fmt: skip
@@ -170,12 +98,12 @@ def _product(values, indices, a):
                             clip and block == blocks - 1,
                         )  # fmt: skip
                     if turned:
-                        _give(lines, size, filled, last - group, shifted(write, group), y_by_example)
+                        give(lines, size, filled, last - group, shifted(write, group), y_by_example)
                 finish(shifted(given, tile))
         item = claim(a)
 
 
-@njit
+@inner
 def _gradients(values, indices, a):
     starts, stride, blocks, bounds, chunks, wave = _i64(a[3]), a[4], a[5], _i64(a[6]), a[7], a[8]
     order, by_column, change, result = _i32(a[9]), alike(values, a[10]), alike(values, a[11]), alike(values, a[12])
@@ -206,7 +134,7 @@ def _gradients(values, indices, a):
                 read = shifted(dy, first * lane * dy_by_example + begin * dy_by_feature)
                 door = shifted(gate, first * lane * gate_by_example + begin * gate_by_feature)
                 write = shifted(packed, tile % slots * pitch + begin * registers * lane)
-                _slopes(
+                slopes(
                     read, dy_by_example, dy_by_feature, filled, registers, end - begin, gated, door, gate_by_example,
                     gate_by_feature, write, shifted(sums, tile * rows + begin),
                 )  # fmt: skip
@@ -237,7 +165,7 @@ def _gradients(values, indices, a):
                     source, distance = shifted(read, group * by_feature), by_feature
                     into, apart = shifted(write, group * dx_by_feature), dx_by_feature
                     if copies:
-                        _take(source, by_example, by_feature, filled, last - group, inputs, size)
+                        take(source, by_example, by_feature, filled, last - group, inputs, size)
                         source, distance = inputs, size
                     if turned:
                         into, apart = outputs, size
@@ -249,7 +177,7 @@ def _gradients(values, indices, a):
                             block == 0, tile > 0,
                         )  # fmt: skip
                     if turned:
-                        _give(outputs, size, filled, last - group, shifted(write, group), dx_by_example)
+                        give(outputs, size, filled, last - group, shifted(write, group), dx_by_example)
             if now == waves - 1:
                 for k in range(begin, end):
                     result[order[k]] = change[k]
@@ -261,31 +189,6 @@ def _gradients(values, indices, a):
             finish(shifted(reached, part))
             finish(shifted(given, now))
         item = claim(a)
-
-
-@njit
-def _slopes(
-    dy, by_example, by_feature, filled, registers, features, gated, gate, gate_by_example, gate_by_feature, target, sums
-):  # fmt: skip
-    """Packs some features of one tile of the gradient, zero where the gate is not above zero, and sums each."""
-    lane = lanes_of(dy)
-    size = registers * lane
-    if by_example == 1 and filled == size and (gate_by_example == 1 or not gated):
-        for feature in range(features):
-            read, door = shifted(dy, feature * by_feature), shifted(gate, feature * gate_by_feature)
-            gated_copy(registers, gated, read, door, shifted(target, feature * size), shifted(sums, feature))
-        return
-    if gated and by_feature == 1 and gate_by_feature == 1 and filled == size and features % lane == 0:
-        _take_gated(dy, by_example, gate, gate_by_example, features, target, size)
-        gated = False
-    else:
-        _take(dy, by_example, by_feature, filled, features, target, size)
-    late = gated and not (gate_by_example == 1 and filled == size)
-    if late:
-        _close(target, size, filled, features, gate, gate_by_example, gate_by_feature)
-    for feature in range(features):
-        line, door = shifted(target, feature * size), shifted(gate, feature * gate_by_feature)
-        gated_copy(registers, gated and not late, line, door, line, shifted(sums, feature))
 
 
 def linear_product_f32_u16(a):

@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from widthwise.sparse._vector import _INDEX, _LANE, _Emit, _index, _loop, _place
+from widthwise.sparse._kernels.emit import ADDRESS, LANE, Emit, i64, index_at, loop
 
 __all__ = ["FEW", "LONGEST", "few_products", "four_rows", "four_sums", "lanes_of_row", "products", "room"]
 
@@ -32,7 +32,7 @@ def lanes_of_row(typing, base):
     """Elements of ``base`` in one register."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _place(_Emit(builder, base.dtype, _BYTES).lanes)
+        return i64(Emit(builder, base.dtype, _BYTES).lanes)
 
     return types.int64(base), generate
 
@@ -45,8 +45,8 @@ def room(typing, base, count):
     size = count.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = cgutils.alloca_once(builder, ir.ArrayType(_Emit(builder, base.dtype).scalar, size))
-        return builder.gep(place, [_place(0), _place(0)])
+        place = cgutils.alloca_once(builder, ir.ArrayType(Emit(builder, base.dtype).scalar, size))
+        return builder.gep(place, [i64(0), i64(0)])
 
     return base(base, count), generate
 
@@ -58,23 +58,23 @@ def products(typing, values, indices, first, last, x, result):
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         weight, index, begin, end, source, target = arguments
-        emit = _Emit(builder, values.dtype, _BYTES)
+        emit = Emit(builder, values.dtype, _BYTES)
 
         def two(k: Any, state: list[Any]) -> list[Any]:
             for i in range(2):
-                at = builder.add(k, _place(i * emit.lanes))
+                at = builder.add(k, i64(i * emit.lanes))
                 product = builder.fmul(emit.load(weight, at), _features(emit, index, indices, source, at))
                 emit.store(product, target, builder.sub(at, begin))
             return state
 
         def single(k: Any, state: list[Any]) -> list[Any]:
-            feature = builder.load(builder.gep(source, [_index(builder, index, indices, k)]))
+            feature = builder.load(builder.gep(source, [index_at(builder, index, indices, k)]))
             product = builder.fmul(builder.load(builder.gep(weight, [k])), feature)
             builder.store(product, builder.gep(target, [builder.sub(k, begin)]))
             return state
 
-        k, _ = _loop(builder, begin, end, 2 * emit.lanes, [], two)
-        _loop(builder, k, end, 1, [], single)
+        k, _ = loop(builder, begin, end, 2 * emit.lanes, [], two)
+        loop(builder, k, end, 1, [], single)
         return context.get_dummy_value()
 
     return signature, generate
@@ -90,8 +90,8 @@ def four_sums(typing, products, starts, length, row, first, steps, result):
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, begins, distance, number, origin, count, target = arguments
-        emit = _Emit(builder, products.dtype, _BYTES)
-        rows = [_ends(builder, begins, distance, builder.add(number, _place(i))) for i in range(4)]
+        emit = Emit(builder, products.dtype, _BYTES)
+        rows = [_ends(builder, begins, distance, builder.add(number, i64(i))) for i in range(4)]
         places = [builder.sub(begin, origin) for begin, _ in rows]
         masks = [_masks(emit, builder.sub(end, begin)) for begin, end in rows]
 
@@ -101,9 +101,9 @@ def four_sums(typing, products, starts, length, row, first, steps, result):
                 for total, place, mask in zip(sums, places, masks, strict=True)
             ]
 
-        size = builder.mul(count, _place(emit.lanes))
-        _, sums = _loop(builder, _place(0), size, emit.lanes, [emit.zero] * 4, step)
-        emit.store(emit.totals(*sums), target, _place(0))
+        size = builder.mul(count, i64(emit.lanes))
+        _, sums = loop(builder, i64(0), size, emit.lanes, [emit.zero] * 4, step)
+        emit.store(emit.totals(*sums), target, i64(0))
         return context.get_dummy_value()
 
     return signature, generate
@@ -116,7 +116,7 @@ def four_rows(typing, values, indices, starts, length, row, x, result):
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         weight, index, begins, distance, number, source, target = arguments
-        emit = _Emit(builder, values.dtype, _BYTES)
+        emit = Emit(builder, values.dtype, _BYTES)
 
         def product(k: Any, factors: Any) -> Any:
             return builder.fmul(factors, _features(emit, index, indices, source, k))
@@ -126,11 +126,11 @@ def four_rows(typing, values, indices, starts, length, row, x, result):
 
         totals = []
         for i in range(4):
-            begin, end = _ends(builder, begins, distance, builder.add(number, _place(i)))
-            k, sums = _loop(builder, begin, end, emit.lanes, [emit.zero], step)
-            last = _kept(emit, product(k, emit.load(weight, k)), _masks(emit, builder.sub(end, k)), _place(0))
+            begin, end = _ends(builder, begins, distance, builder.add(number, i64(i)))
+            k, sums = loop(builder, begin, end, emit.lanes, [emit.zero], step)
+            last = _kept(emit, product(k, emit.load(weight, k)), _masks(emit, builder.sub(end, k)), i64(0))
             totals.append(builder.fadd(sums[0], last))
-        emit.store(emit.totals(*totals), target, _place(0))
+        emit.store(emit.totals(*totals), target, i64(0))
         return context.get_dummy_value()
 
     return signature, generate
@@ -146,8 +146,8 @@ def few_products(typing, wide, values, indices, first, last, x, bias, clip):
     signature = values(types.boolean, values, indices, types.int64, types.int64, values, values.dtype, types.boolean)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = cgutils.alloca_once(builder, ir.ArrayType(_Emit(builder, values.dtype).scalar, FEW))
-        place = builder.gep(place, [_place(0), _place(0)])
+        place = cgutils.alloca_once(builder, ir.ArrayType(Emit(builder, values.dtype).scalar, FEW))
+        place = builder.gep(place, [i64(0), i64(0)])
         with builder.if_else(arguments[0]) as (then, other):
             with then:
                 add(builder, FEW, place, arguments[1:])
@@ -157,22 +157,22 @@ def few_products(typing, wide, values, indices, first, last, x, bias, clip):
 
     def add(builder: Any, lanes: int, target: Any, arguments: Any) -> None:
         weight, index, begin, end, source, start, is_clipped = arguments
-        emit = _Emit(builder, values.dtype, lanes * values.dtype.bitwidth // 8)
+        emit = Emit(builder, values.dtype, lanes * values.dtype.bitwidth // 8)
 
         def one(k: Any, sums: list[Any]) -> list[Any]:
-            at = builder.mul(_index(builder, index, indices, k), _place(lanes))
+            at = builder.mul(index_at(builder, index, indices, k), i64(lanes))
             factor = emit.splat(builder.load(builder.gep(weight, [k])))
             return [emit.fma(factor, emit.load(source, at), sums[0])]
 
         def several(k: Any, sums: list[Any]) -> list[Any]:
-            return [one(builder.add(k, _place(i)), [total])[0] for i, total in enumerate(sums)]
+            return [one(builder.add(k, i64(i)), [total])[0] for i, total in enumerate(sums)]
 
-        k, sums = _loop(builder, begin, end, _CHAINS, [emit.splat(start), *[emit.zero] * (_CHAINS - 1)], several)
+        k, sums = loop(builder, begin, end, _CHAINS, [emit.splat(start), *[emit.zero] * (_CHAINS - 1)], several)
         while len(sums) > 1:
             sums = [builder.fadd(a, b) for a, b in zip(sums[::2], sums[1::2], strict=True)]
-        total = _loop(builder, k, end, 1, sums, one)[1][0]
+        total = loop(builder, k, end, 1, sums, one)[1][0]
         clipped = builder.select(builder.fcmp_ordered("<", total, emit.zero), emit.zero, total)
-        emit.store(builder.select(is_clipped, clipped, total), target, _place(0))
+        emit.store(builder.select(is_clipped, clipped, total), target, i64(0))
 
     return signature, generate
 
@@ -183,22 +183,22 @@ def _ends(builder: Any, starts: Any, length: Any, row: Any) -> tuple[Any, Any]:
     return begin, builder.load(builder.gep(starts, [builder.add(row, length)]))
 
 
-def _features(emit: _Emit, indices: Any, kind: Any, x: Any, k: Any) -> Any:
+def _features(emit: Emit, indices: Any, kind: Any, x: Any, k: Any) -> Any:
     """``x`` at the next register's number of indices from ``k`` on, which are read several at a time."""
     builder, bits = emit.b, kind.dtype.bitwidth
     features = ir.Constant(emit.vector, ir.Undefined)
     for lane in range(emit.lanes):
         within = lane % (64 // bits)
         if within == 0:
-            place = builder.bitcast(builder.gep(indices, [builder.add(k, _place(lane))]), _INDEX.as_pointer())
+            place = builder.bitcast(builder.gep(indices, [builder.add(k, i64(lane))]), ADDRESS.as_pointer())
             together = builder.load(place, align=bits // 8)
-        part = builder.trunc(builder.lshr(together, _place(within * bits)), ir.IntType(bits))
-        at = builder.zext(part, _INDEX)
-        features = builder.insert_element(features, builder.load(builder.gep(x, [at])), ir.Constant(_LANE, lane))
+        part = builder.trunc(builder.lshr(together, i64(within * bits)), ir.IntType(bits))
+        at = builder.zext(part, ADDRESS)
+        features = builder.insert_element(features, builder.load(builder.gep(x, [at])), ir.Constant(LANE, lane))
     return features
 
 
-def _masks(emit: _Emit, count: Any) -> Any:
+def _masks(emit: Emit, count: Any) -> Any:
     """Where the masks of a row of ``count`` elements start."""
     builder, element = emit.b, ir.IntType(emit.bits)
     kind = ir.ArrayType(element, 2 * LONGEST + emit.lanes)
@@ -208,10 +208,10 @@ def _masks(emit: _Emit, count: Any) -> Any:
         table = cgutils.add_global_variable(builder.module, kind, name)
         table.linkage, table.global_constant = "internal", True
         table.initializer = ir.Constant(kind, [-1] * LONGEST + [0] * (LONGEST + emit.lanes))
-    return builder.gep(table, [_place(0), builder.sub(_place(LONGEST), count)])
+    return builder.gep(table, [i64(0), builder.sub(i64(LONGEST), count)])
 
 
-def _kept(emit: _Emit, vector: Any, masks: Any, k: Any) -> Any:
+def _kept(emit: Emit, vector: Any, masks: Any, k: Any) -> Any:
     """``vector`` with zeros in the lanes that are past the row's end, ``k`` elements from its start."""
     builder = emit.b
     whole = ir.VectorType(ir.IntType(emit.bits), emit.lanes)

@@ -14,21 +14,13 @@ from __future__ import annotations
 
 import math
 
-from numba import njit, types
+from numba import types
 
-from widthwise.sparse._vector import (
-    add_row,
-    alike,
-    claim,
-    close,
-    column_gradients,
-    exponentials,
-    lanes_of,
-    pointer,
-    raise_to,
-    shifted,
-    zero,
-)
+from widthwise.sparse._kernels.gradients import column_gradients
+from widthwise.sparse._kernels.pointers import alike, inner, lanes_of, pointer, shifted, zero
+from widthwise.sparse._kernels.pointwise import close, exponentials, raise_to
+from widthwise.sparse._kernels.sums import add_row
+from widthwise.sparse._kernels.turns import claim
 
 __all__ = ["descend_f32", "descend_f64", "respond_f32", "respond_f64"]
 
@@ -36,7 +28,7 @@ _f32, _f64 = pointer(types.float32), pointer(types.float64)
 _u16, _i32, _i64 = pointer(types.uint16), pointer(types.int32), pointer(types.int64)
 
 
-@njit
+@inner
 def _respond(theta, indices, offsets, starts, ends, unit, sizes, layers, registers, size, x, h, clip):
     """Activations of one network on one tile into ``h``, ones after each layer; the place of the last layer."""
     source, one, target = x, zero(theta) + 1, h
@@ -55,7 +47,7 @@ def _respond(theta, indices, offsets, starts, ends, unit, sizes, layers, registe
     return source
 
 
-@njit
+@inner
 def _towards_labels(outputs, classes, size, shares, labels, slopes, work):
     """Gradient of the cross-entropies times their ``shares``: softmax, less 1 at the label."""
     step = lanes_of(outputs)
@@ -79,7 +71,7 @@ def _towards_labels(outputs, classes, size, shares, labels, slopes, work):
         slopes[labels[e] * size + e] -= shares[e]
 
 
-@njit
+@inner
 def _towards_values(outputs, count, size, shares, targets, slopes):
     """Gradient of half the squared errors times their ``shares``."""
     for k in range(count):
@@ -87,7 +79,7 @@ def _towards_values(outputs, count, size, shares, targets, slopes):
             slopes[k * size + e] = (outputs[k * size + e] - targets[k * size + e]) * shares[e]
 
 
-@njit
+@inner
 def _descend(theta, indices, a):
     offsets, starts, ends = _i64(a[3]), _i64(a[4]), _i64(a[5])
     down_starts, down_rows, order = _i64(a[6]), _u16(a[7]), _i32(a[8])
@@ -139,7 +131,7 @@ def _descend(theta, indices, a):
         group = claim(a)
 
 
-@njit
+@inner
 def _step(theta, change, velocity, keeps, first, last, rate, constants):
     """Descent with momentum and weight decay as PyTorch's SGD defines it."""
     momentum, decay = constants[0], constants[1]
@@ -151,7 +143,7 @@ def _step(theta, change, velocity, keeps, first, last, rate, constants):
         theta[k] -= rate * step
 
 
-@njit
+@inner
 def _adapt(theta, change, moments, count, first, last, rate, constants):
     """AdamW as PyTorch defines it; the second moments stand ``count`` after the first."""
     one, two, nearly = constants[0], constants[2], constants[5]
@@ -164,7 +156,7 @@ def _adapt(theta, change, moments, count, first, last, rate, constants):
         theta[k] = keep * theta[k] - scale * moments[k] / spread
 
 
-@njit
+@inner
 def _back(values, rows, offsets, starts, unit, sizes, layers, registers, size, h, slopes, clip):
     """Gradients of the units of all hidden layers, from the last to the first."""
     first = 0
@@ -182,7 +174,7 @@ def _back(values, rows, offsets, starts, unit, sizes, layers, registers, size, h
                     close(shifted(into, e), shifted(door, e))
 
 
-@njit
+@inner
 def _gradients(theta, indices, offsets, starts, ends, unit, sizes, layers, registers, size, x, h, slopes, change, add):
     """Gradients of all weights, added to those of earlier tiles."""
     source, slope = x, slopes
@@ -199,7 +191,7 @@ def _gradients(theta, indices, offsets, starts, ends, unit, sizes, layers, regis
         entering = shifted(entering, (sizes[layer] + 1) * size)
 
 
-@njit
+@inner
 def _answers(theta, indices, a):
     offsets, starts, ends = _i64(a[3]), _i64(a[4]), _i64(a[5])
     sizes, units, layers, outputs, relu = _i64(a[6]), _i64(a[7]), a[8], a[9], _i64(a[10])

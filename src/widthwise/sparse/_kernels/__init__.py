@@ -1,0 +1,1 @@
+"""Compiled code. Loading it takes a while: import :mod:`widthwise.sparse._kernels.build` on first use only."""
