@@ -203,6 +203,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=1.5, help="a comparison ends after this long, and three rounds"
     )
+    parser.add_argument("--limits", action=argparse.BooleanOptionalAction, default=True, help="find the break-even too")
     parser.add_argument("--out", type=Path, help="folder for linear.json and linear.md")
     options = parser.parse_args()
     began, rows, limit_lines = time.perf_counter(), [], []
@@ -213,7 +214,7 @@ def main() -> None:
                 set_threads(threads)
                 rows += compared(built, sparsity, options)
             print(f"{time.perf_counter() - began:4.0f} s: n = {size}, sparsity {sparsity}", flush=True)
-    for threads in options.threads:
+    for threads in options.threads if options.limits else ():
         set_threads(threads)
         limit_lines += limits(options.sizes[0], 128, options)
     rows.sort(key=lambda one: (one["threads"], one["work"], one["size"], -one["batch"]))
