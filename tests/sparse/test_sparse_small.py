@@ -219,8 +219,8 @@ def test_bad_input_is_named():
 _COMPILE = """
 import sys
 from numba import njit, types
-from widthwise.sparse import _few
-function, target = getattr(_few, sys.argv[1]), sys.argv[2]
+from widthwise.sparse._kernels import few_now
+function, target = getattr(few_now, sys.argv[1]), sys.argv[2]
 kernel = njit(types.void(*[types.int64] * function.__code__.co_argcount))(function)
 library = kernel.overloads[kernel.signatures[0]].library
 if target == "host":
