@@ -17,8 +17,6 @@ __all__ = [
     "look_up_u16",
     "pack_f32",
     "pack_f64",
-    "scatter_f32",
-    "scatter_f64",
     "turn_f32",
     "turn_f64",
 ]
@@ -99,12 +97,6 @@ def _gather(source, order, target, count):
 
 
 @inner
-def _scatter(source, order, target, count):
-    for k in range(count):
-        target[order[k]] = source[k]
-
-
-@inner
 def _collect(change, a):
     """Adds up the changes of all groups, each in its weight's place."""
     groups, nnz, order, result = a[2], a[3], _i32(a[4]), alike(change, a[5])
@@ -145,14 +137,6 @@ def gather_f32(a):
 
 def gather_f64(a):
     _gather(_f64(a[1]), _i32(a[2]), _f64(a[3]), a[4])
-
-
-def scatter_f32(a):
-    _scatter(_f32(a[1]), _i32(a[2]), _f32(a[3]), a[4])
-
-
-def scatter_f64(a):
-    _scatter(_f64(a[1]), _i32(a[2]), _f64(a[3]), a[4])
 
 
 def collect_f32(a):
