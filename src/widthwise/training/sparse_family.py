@@ -1,8 +1,8 @@
 """Many sparse networks, of any widths, trained side by side on the same batches.
 
 Masked dense networks cost as much as dense ones. Here only the weights that live exist: those of all networks stand in
-one vector, and some steps of descent are one call of a compiled kernel (:mod:`widthwise.sparse._kernels.descent`), which
-reads each batch once for many networks.
+one vector, and some steps of descent are one call of a kernel (:mod:`widthwise.sparse._kernels.descent`), which reads
+each batch once for many networks.
 """
 
 from __future__ import annotations
