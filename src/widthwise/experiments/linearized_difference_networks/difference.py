@@ -58,12 +58,12 @@ def fig2(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | Non
 
 def fig3(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | None = None) -> Outcome:
     """Difference networks trained on targets times eps, in single precision, against eps."""
-    each, width, steps = at(scale, 5, 50, 50), at(scale, 30, 50, 1000), at(scale, 50, 10_000, 10_000)
+    each, width, steps = at(scale, 5, 50, 50), at(scale, 30, 316, 1000), at(scale, 50, 10_000, 10_000)
     eps = tuple(10.0**-k for k in at(scale, range(0, 9, 4), range(9), range(9)))
     parts = [
         _Part("fig3", _data(scale, data), each, name, width, steps, s, eps)
         for name in ("erf2", "relu")
-        for s in range(seed, seed + (seeds or at(scale, 1, 2, 3)))
+        for s in range(seed, seed + (seeds or at(scale, 1, 3, 3)))
     ]
     rows: list[Row] = []
     for part, found in zip(parts, in_parts("scaled targets", parts, _scaled), strict=True):
