@@ -16,9 +16,9 @@ from widthwise.sparse._processor import cache_bytes, tile_registers, vector_byte
 __all__ = ["Cut", "cut"]
 
 # In multiply-adds of a register: copying one, beginning a line of an image, and what a tile costs each weight.
-_COPY, _LINE, _TILE = 4, 45, 1
+_COPY, _LINE, _TILE = 4, 120, 1
 _SHARE = 0.5  # of the cache that a slab may fill
-_SLOWER = 0.2  # by which multiply-adds take longer for each time more
+_SLOWER = 0.15  # by which multiply-adds take longer for each time more
 _SPREAD = 100_000  # multiply-adds that two threads shall be able to share
 
 
