@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import signal
 import socket
@@ -11,13 +12,14 @@ import sys
 import threading
 import time
 import types
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from widthwise.errors import InputError, InputTypeError
-from widthwise.executor import Executor, executing
+from widthwise.executor import Executor, executing, local
 from widthwise.executor.cluster import Cluster
 
 SAMPLES = str(Path(__file__).parents[1] / "sweep")
@@ -169,3 +171,27 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'widthwise\[ray\]'"):
         Cluster("local", 1, 1)
+
+
+def test_ctrl_c_while_a_worker_starts_leaves_no_worker(monkeypatch):
+    """It waits until the process is there; for one that is lost the interpreter would wait for ever at its end."""
+    real = local._uninterrupted
+
+    @contextmanager
+    def interrupted():
+        with real():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            yield
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), executing(2) as executor:  # noqa: PT012  # what is left of it counts
+            executor.submit("first", math.sqrt, 4.0)  # the first start lets Ctrl-C through before there is a process
+            monkeypatch.setattr(local, "_uninterrupted", interrupted)
+            try:
+                executor.submit("never", math.sqrt, 4.0)
+            finally:
+                monkeypatch.undo()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert multiprocessing.active_children() == []

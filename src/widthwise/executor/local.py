@@ -39,6 +39,7 @@ class Processes:
     def __init__(self, jobs: int, threads: int, log: Path | None, hear: Hear = silent) -> None:
         self._jobs, self.threads, self._hear = jobs, threads, hear
         self._log = os.devnull if log is None else os.fspath(log)
+        self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, _Worker] = {}
 
@@ -56,7 +57,7 @@ class Processes:
         """Start a task; there must be a free slot."""
         assert self.free > 0, "no free slot"
         message = _packed(task, arguments)
-        worker = self._idle.pop() if self._idle else _Worker(self.threads, self._log)
+        worker = self._idle.pop() if self._idle else self._started()
         worker.key = key
         self._busy[worker.line] = worker
         with suppress(OSError):  # it died while idle: its line's end says so in next()
@@ -71,6 +72,7 @@ class Processes:
                 said: Done | Said = worker.line.recv()
             except (EOFError, OSError):
                 del self._busy[worker.line]
+                self._workers.remove(worker)
                 return Done(worker.key, error=f"its process {worker.farewell()}", lost=True)
             if isinstance(said, Said):
                 self._hear(said.key, said.value)
@@ -81,25 +83,42 @@ class Processes:
         return None
 
     def close(self) -> None:
-        """Stop every process."""
-        workers = [*self._idle, *self._busy.values()]
-        self._idle, self._busy = [], {}
-        for worker in workers:
-            worker.process.terminate()
-        for worker in workers:
-            worker.end()
+        """Stop every process; Ctrl-C waits, since the interpreter does not end before one that is left."""
+        with _uninterrupted():
+            workers = self._workers
+            self._workers, self._idle, self._busy = [], [], {}
+            for worker in workers:
+                worker.stop()
+            for worker in workers:
+                worker.end()
+
+    def _started(self) -> _Worker:
+        worker = _Worker(self.threads, self._log)
+        self._workers.append(worker)  # before it starts, or Ctrl-C could leave it to nobody
+        worker.start()
+        return worker
 
 
 class _Worker:
     """A process and the line to it."""
 
     def __init__(self, threads: int, log: str) -> None:
-        self.key = ""
-        self.line, theirs = _context.Pipe()
-        self.process = _context.Process(target=_serve, args=(theirs, threads, log))
-        with _environment(threads), _uninterrupted():
-            self.process.start()
-        theirs.close()  # or the line would not end with the process
+        self.key, self._threads = "", threads
+        self.line, self._theirs = _context.Pipe()
+        self.process = _context.Process(target=_serve, args=(self._theirs, threads, log))
+
+    def start(self) -> None:
+        """Start the process."""
+        try:
+            with _environment(self._threads), _uninterrupted():
+                self.process.start()
+        finally:
+            self._theirs.close()  # or the line would not end with the process
+
+    def stop(self) -> None:
+        """Have the process end, if it was started."""
+        if self.process.pid is not None:
+            self.process.terminate()
 
     def farewell(self) -> str:
         """How the process ended."""
@@ -112,6 +131,8 @@ class _Worker:
     def end(self) -> None:
         """Wait for it, and kill it if it does not go."""
         self.line.close()
+        if self.process.pid is None:
+            return
         self.process.join(_PATIENCE)
         if self.process.exitcode is None:
             self.process.kill()
