@@ -72,6 +72,8 @@ def test_a_model_without_values(method, tmp_path):
     with pytest.raises(InputError, match=r"'0.weight' is on the meta device and has no values.*to_empty"):
         ww.prune(meta(), 0.5, method, data=(X, Y), loss=functional.cross_entropy)
     with pytest.raises(InputError, match="meta device"):
+        ww.sparsify(meta())
+    with pytest.raises(InputError, match="meta device"):
         ww.save(meta(), tmp_path / "model.safetensors")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from widthwise.errors import check_type
-from widthwise.masks import Mask, unwrapped
+from widthwise.masks import Mask, check_has_values, unwrapped
 from widthwise.sparse._handover import Handover, handovers
 from widthwise.sparse._plan import Policy, places_of, plan
 from widthwise.sparse.batch_last import batch_last
@@ -62,6 +62,7 @@ def sparsify(
     >>> print(sparsify(mlp, policy="always")[0])
     SparseLinear(in_features=4, out_features=3, nnz=4, connectivity=0.3333)
     """
+    check_has_values(check_type("model", model, nn.Module))
     decisions = plan(model, mask, policy=policy, batch=batch, training=training, example=example)
     for decision in decisions:
         _log.info("%s", decision)
