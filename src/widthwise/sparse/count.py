@@ -103,6 +103,7 @@ def count(model: nn.Module, example: Tensor | None = None, *, states: int = 0) -
     Raises:
         InputError: if the model does not take the example, or has a parameter without a shape yet.
 
+    >>> import torch
     >>> print(count(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.ones(10, 4)))
     layer  kept  of  forward  step  memory
     0        12  12      120   240   120 B
