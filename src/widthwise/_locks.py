@@ -62,8 +62,8 @@ def alone(path: Path, wait: Callable[[], object]) -> Iterator[None]:
         waits = False
         while (taken := _taken(handle)) or not _is(handle, path):
             if not taken:  # it was removed by the one that held it
-                os.close(handle)
-                handle = _opened(path)
+                removed, handle = handle, _opened(path)
+                os.close(removed)
                 continue
             if not waits:
                 wait()
