@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from widthwise.sparse import SparseLinear, _team
+from widthwise.sparse import SparseLinear, _product, _team
 from widthwise.sparse.conv import SparseConv2d
 from widthwise.training.sparse_family import Rule, SparseFamily
 
@@ -52,11 +52,12 @@ def compare(layer: nn.Module, dense: nn.Module, x: Tensor, clip: bool, learns: b
 
 @many
 @given(
-    st.integers(1, 150), st.integers(1, 70), st.integers(1, 300), densities, dtypes, st.sampled_from(LAYOUTS),
-    st.booleans(), st.booleans(), st.booleans(), st.sampled_from([1, 2, 3]),
+    st.integers(1, 150), st.integers(1, 70), st.integers(1, 700), densities, dtypes, st.sampled_from(LAYOUTS),
+    st.booleans(), st.booleans(), st.booleans(), st.sampled_from([1, 2, 3]), st.sampled_from([0, 2**20]),
 )  # fmt: skip
-def linear(batch, rows, columns, density, dtype, how, clip, batch_last, learns, threads) -> None:
+def linear(batch, rows, columns, density, dtype, how, clip, batch_last, learns, threads, heavy) -> None:
     torch.set_num_threads(threads)
+    _product._HEAVY, _product._TURN = heavy, 2**13  # in turns, or not
     dense = nn.Linear(columns, rows, dtype=dtype)
     with torch.no_grad():
         dense.weight *= torch.rand(rows, columns) < density

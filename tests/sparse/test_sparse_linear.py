@@ -44,7 +44,7 @@ def laid(x, how):
 @given(
     batch=st.integers(1, 140),
     rows=st.integers(1, 40),
-    columns=st.integers(1, 600),
+    columns=st.integers(1, 900),
     connectivity=st.sampled_from([0.0, 0.02, 0.2, 1.0]),
     how=st.sampled_from(["rows", "columns", "every other"]),
     clip=st.booleans(),
@@ -98,6 +98,23 @@ def test_a_batch_in_waves_gives_the_same(monkeypatch, threads):
     monkeypatch.setattr(_product, "threads", lambda work: threads)
     got = torch.autograd.grad(layer(x), (x, *layer.parameters()), slope)
     assert all(map(torch.equal, got, expected))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("batch", [20, 300])
+def test_weights_in_turns_give_the_same(monkeypatch, threads, batch):
+    layer, x = layer_of(90, 700, 0.5, dtype=torch.float32), torch.randn(batch, 700, requires_grad=True)
+    if _processor.vector_bytes() == 32:
+        assert len(layer.starts) == 1 + 3  # blocks of what the nearest cache holds
+    slope = torch.randn(batch, 90)
+    expected = layer(x)
+    slopes = torch.autograd.grad(expected, (x, *layer.parameters()), slope)
+    monkeypatch.setattr(_product, "_HEAVY", 0)
+    monkeypatch.setattr(_product, "_TURN", 2**13)
+    monkeypatch.setattr(_product, "threads", lambda work: threads)
+    got = layer(x)
+    assert torch.equal(got, expected)
+    assert all(map(torch.equal, torch.autograd.grad(got, (x, *layer.parameters()), slope), slopes))
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 100, 128, 200])

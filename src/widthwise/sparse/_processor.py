@@ -8,10 +8,11 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["REGISTERS", "cache_bytes", "is_supported", "tile_registers", "vector_bytes"]
+__all__ = ["REGISTERS", "cache_bytes", "is_supported", "near_features", "tile_registers", "vector_bytes"]
 
 # Accumulators of one row: eight hide the latency of a fused multiply-add and leave AVX2 half its registers.
 REGISTERS = 8
+_NEAREST = 32 * 1024  # bytes of the cache nearest to a core, on nearly all of them
 
 
 @cache
@@ -42,6 +43,11 @@ def tile_registers(width: int) -> int:
     one row are too many where there are sixteen.
     """
     return REGISTERS if width == 64 else REGISTERS // 2
+
+
+def near_features() -> int:
+    """Features of which the widest tile fills the cache nearest to a core."""
+    return _NEAREST // (tile_registers(vector_bytes()) * vector_bytes())
 
 
 @cache

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from widthwise.sparse import _small
 from widthwise.sparse._cuts import bounds, shape
-from widthwise.sparse._processor import cache_bytes, tile_registers, vector_bytes
+from widthwise.sparse._processor import cache_bytes, near_features, tile_registers, vector_bytes
 from widthwise.sparse._scratch import scratch
 from widthwise.sparse._team import run, threads
 from widthwise.sparse._tiles import lies_batch_last
@@ -21,6 +21,9 @@ __all__ = ["gradients", "like", "product"]
 _FEW = 8  # weights that read a feature: too few for a packed tile to be worth the packing
 _PIECE = 64  # features that a thread packs before it asks for more
 _WAVE = 2**20  # numbers of the gradient that are packed at a time
+_HEAVY = 3 * 2**20  # bytes of weights that are gone from the caches when the next tile wants them
+_TURN = 2**18  # bytes of them that serve one tile after the other, then
+_SHARING = 4  # tiles that they serve
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,11 @@ def product(
     rare = tiles.count == 1 or values.numel() < _FEW * features
     lies = rare and by_example == 1 and batch == tiles.vectors * lane
     team = threads(values.numel() * tiles.vectors * lane)
-    wave = min(team, tiles.count)
-    chunks = 1 if tiles.count % team == 0 else -(-4 * team // tiles.count)
+    turns = _turns(values, columns) if features <= blocks * near_features() else 1
+    wave = min(tiles.count, team if turns == 1 else max(team, _SHARING))
+    chunks = max(turns, 1 if tiles.count % team == 0 else -(-4 * team // tiles.count))
     parts = 1 if wave == team else min(4 * team, -(-features // _PIECE))
-    slots, pitch = min(tiles.count, 1 if team == 1 else 2 * wave), features * tiles.widest * lane
+    slots, pitch = min(tiles.count, wave if team == 1 else 2 * wave), features * tiles.widest * lane
     run(
         f"linear_product_{suffix(x.dtype, columns.dtype)}", team, values, columns, starts, stride, blocks,
         bounds(starts, chunks), chunks, wave, x, batch, features, by_example, by_feature, tiles.vectors, tiles.count,
@@ -109,7 +113,7 @@ def gradients(
         dy = dy.contiguous()
     tiles, lane, nnz = tiling(batch, height, dtype), lanes(dtype), values.numel()
     team = threads(2 * nnz * tiles.vectors * lane)
-    chunks = 1 if team == 1 else 4 * team
+    chunks = max(_turns(values, values, rows), 1 if team == 1 else 4 * team)
     pitch = height * tiles.widest * lane
     wave = min(tiles.count, max(1, _WAVE // max(1, pitch)))
     waves = -(-tiles.count // wave)
@@ -126,6 +130,12 @@ def gradients(
         total, *[0] * (2 * waves + chunks),
     )  # fmt: skip
     return dy.new_empty(0) if dx is None else dx, change, total
+
+
+def _turns(*weights: Tensor) -> int:
+    """Into how many parts to cut what is read of the weights, lest it be fetched anew for every tile."""
+    size = sum(part.numel() * part.element_size() for part in weights)
+    return size // _TURN if size > _HEAVY else 1
 
 
 def like(x: Tensor, features: int, batch_last: bool) -> Tensor:

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from widthwise.errors import InputError
-from widthwise.sparse._processor import cache_bytes
+from widthwise.sparse._processor import cache_bytes, near_features
 from widthwise.sparse._types import index_dtype
 
 __all__ = ["Pattern", "row_pointers"]
 
 _NARROWEST = 64  # bytes of a feature in a packed tile
+_WORTHWHILE = 48  # weights of a row on average that are worth a start of their own
 
 Array = npt.NDArray[Any]
 
@@ -57,7 +58,8 @@ class Pattern:
             width: number of columns.
             phase_of: for a convolution, whose columns are the taps of one input after the other: the phase of each.
                 Columns of one input and phase then share a gradient, as a column of a plain matrix has its own.
-            blocks: whether to cut lines so long that a tile of all they read is more than the cache holds.
+            blocks: whether to cut lines so long that a tile of all they read is more than the cache holds; rows that
+                are dense enough, by what the nearest cache holds.
 
         Raises:
             InputError: if these are no compressed rows: pointers that fall, a column out of range or twice in a row.
@@ -75,9 +77,9 @@ class Pattern:
         return cls(
             (len(starts) - 1, width),
             columns,
-            torch.from_numpy(_in_blocks(starts, across, width) if blocks else starts),
+            torch.from_numpy(_in_blocks(starts, across, width, _step(starts, width)) if blocks else starts),
             torch.from_numpy(rows),
-            torch.from_numpy(_in_blocks(down, rows, height) if blocks else down),
+            torch.from_numpy(_in_blocks(down, rows, height, _half()) if blocks else down),
             torch.from_numpy(order.astype(narrow)),
         )
 
@@ -119,13 +121,23 @@ def _check(pointers: Array, columns: Array, width: int) -> None:
         raise InputError("columns: not ascending within each row, or one of them twice")
 
 
-def _in_blocks(starts: Array, across: Array, width: int) -> Array:
+def _half() -> int:
+    """Features of which the narrowest tile takes half the cache."""
+    return cache_bytes() // 2 // _NARROWEST
+
+
+def _step(starts: Array, width: int) -> int:
+    """Features to a block of columns."""
+    near = near_features()
+    return near if starts[-1] * near >= _WORTHWHILE * (len(starts) - 1) * width else _half()
+
+
+def _in_blocks(starts: Array, across: Array, width: int, step: int) -> Array:
     """``starts`` of each line in each block of ``across``, or as it is where one block does."""
-    half = cache_bytes() // 2 // _NARROWEST
-    if width <= 2 * half or not len(across):
+    if width <= 2 * step or not len(across):
         return starts
-    lines, blocks = len(starts) - 1, -(-width // half)
+    lines, blocks = len(starts) - 1, -(-width // step)
     line_of = np.repeat(np.arange(lines, dtype=np.int64), np.diff(starts))
-    counts = np.bincount(line_of * blocks + across.astype(np.int64) // half, minlength=lines * blocks)
+    counts = np.bincount(line_of * blocks + across.astype(np.int64) // step, minlength=lines * blocks)
     ends = np.cumsum(counts).reshape(lines, blocks).T
     return np.ascontiguousarray(np.vstack([starts[:-1], ends])).astype(np.int64)

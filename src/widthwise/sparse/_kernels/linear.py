@@ -58,9 +58,10 @@ def _product(values, indices, a):
     while item < (tiles + wave - 1) // wave * each:
         now, rest = item // each, item % each
         packs = rest < wave * parts
-        count = parts if packs else chunks
         rest = rest if packs else rest - wave * parts
-        tile, part = now * wave + rest // count, rest % count
+        # the same weights for all tiles of the wave, before the next weights
+        tile, part = (rest // parts, rest % parts) if packs else (rest % wave, rest // wave)
+        tile += now * wave
         if tile < tiles:
             first = vectors * tile // tiles
             registers = vectors * (tile + 1) // tiles - first
