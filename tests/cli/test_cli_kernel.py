@@ -71,6 +71,24 @@ def test_predict_a_table(tmp_path):
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["score"] > 0.8
 
 
+def test_predictions_of_regression_are_in_the_units_of_the_data(tmp_path):
+    source = np.random.default_rng(0)
+    x = source.normal(size=(60, 2))
+    y = np.stack([1e4 + 50 * x[:, 0], 0.01 * np.sin(x[:, 1])], 1)
+    np.savez(tmp_path / "table.npz", x=x.astype(np.float32), y=y.astype(np.float32))
+    result = run("predict", tmp_path / "table.npz", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        rows = [[[float(number) for number in cell.split()] for cell in row] for row in list(csv.reader(file))[1:]]
+    truth, mean, std = np.array(rows).transpose(1, 0, 2)
+    nearest = np.abs(truth[:, None] / [1e4, 0.01] - y / [1e4, 0.01]).max(2).min(1)
+    assert (nearest < 1e-6).all()  # each is a target of the table
+    assert (((mean - truth) ** 2).mean(0) < 0.2 * y.var(0)).all()
+    assert np.allclose(std[:, 0] / std[:, 1], y.std(0)[0] / y.std(0)[1], rtol=0.5)
+    said = result.output.split("mean standard deviation over initializations: ")[1].split("\n")[0]
+    assert np.allclose([float(part) for part in said.split()], std.mean(0), rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -126,8 +126,9 @@ def predict_command(
 
     Prints the score of their mean on the test set at the time asked for, and the best over all times, which is where
     early stopping would help; the eigenvalues of the tangent kernel, and the largest stable learning rate of gradient
-    descent. Regression is in standardised targets, predictions.csv too. Its std is the spread of trained networks
-    over their initializations; it knows nothing of noise in the targets.
+    descent. Regression learns standardised targets; predictions.csv and the standard deviation are in the units of the
+    data. That std is the spread of trained networks over their initializations; it knows nothing of noise in the
+    targets.
 
     For example `widthwise kernel predict digits --depth 2`, or
     `widthwise kernel predict concrete.csv --target strength --activation erf`.
@@ -142,7 +143,7 @@ def predict_command(
         f"{len(splits.train[0])} training and {len(found.mean)} test examples of {splits.name}",
         f"test {name} at time {time:g}: {found.score:.4f}",
         f"best over time: {found.scores[best]:.4f} at time {found.times[best]:.4g}",
-        f"mean standard deviation over initializations: {float(found.std.mean()):.4f}",
+        f"mean standard deviation over initializations: {' '.join(f'{each:.4g}' for each in found.std.mean(0))}",
         f"eigenvalues of the tangent kernel: {found.eigenvalues[0]:.4g} to {found.eigenvalues[1]:.4g}",
         f"largest learning rate of gradient descent on the half sum of squares: {found.largest_learning_rate:.4g}",
     ):

@@ -34,6 +34,8 @@ Watch = Callable[[float, float, str], None]
 NETWORKS = ("mlp", "conv", "gap")
 PIXELS = 256
 """Rows and columns of a picture of a kernel."""
+DIGITS = 7
+"""Of a number in a table: as many as float32 holds."""
 TIMES = 60
 """Points of the learning curve."""
 BLUE, ORANGE = "#1746c8", "#cc4e00"
@@ -85,9 +87,9 @@ class Prediction:
     Attributes:
         task: ``"classification"`` or ``"regression"``.
         score: accuracy, or R^2 of regression, at the time asked for.
-        truth: labels, or targets ``(m, k)``.
-        mean: mean outputs, ``(m, k)``.
-        std: their standard deviation over initializations, ``(m,)``.
+        truth: labels, or targets ``(m, k)`` in the units of the data.
+        mean: mean outputs, ``(m, k)``; of regression in the units of the data.
+        std: their standard deviation over initializations, ``(m, 1)``; of regression ``(m, k)``, in the same units.
         times, scores: the learning curve.
         eigenvalues: smallest and largest of the training inputs' tangent kernel.
         largest_learning_rate: of gradient descent on the half sum of squares.
@@ -105,7 +107,10 @@ class Prediction:
 
 
 def predict(network: Network, splits: Splits, ridge: float, time: float) -> Prediction:
-    """Train the ensemble on one part of a data set and predict the other, in float64."""
+    """Train the ensemble on one part of a data set and predict the other, in float64.
+
+    It learns the targets as they are scaled in ``splits``, and answers in the units they had before.
+    """
     (x, y), (new, truth) = splits.train, splits.test
     x, new = x.double(), new.double()
     targets = y.double()
@@ -116,24 +121,28 @@ def predict(network: Network, splits: Splits, ridge: float, time: float) -> Pred
     prior_new, across = network.kernels(new, x)
     ensemble = Ensemble(ntk, targets, ridge=ridge)
     mean = ensemble.mean(across, time)
-    variance = ensemble.covariance(across, prior, prior_new, network.diagonal(new).nngp, time)
+    std = ensemble.covariance(across, prior, prior_new, network.diagonal(new).nngp, time).sqrt()[:, None]
     low, high = (float(ensemble.eigenvalues[at]) for at in (0, -1))
     times = torch.logspace(-1, 5, TIMES).div(high).tolist()
     scores = [_score(splits.task, truth, ensemble.mean(across, at)) for at in times]
     score = _score(splits.task, truth, mean)
+    if splits.task == "regression":
+        centre, scale = splits.target_mean.double(), splits.target_scale.double()
+        truth, mean = (part.double().reshape(mean.shape) * scale + centre for part in (truth, mean))
+        std = std * scale
     rate = ensemble.largest_learning_rate
-    return Prediction(splits.task, score, truth, mean, variance.sqrt(), times, scores, (low, high), rate)
+    return Prediction(splits.task, score, truth, mean, std, times, scores, (low, high), rate)
 
 
 def write_prediction(found: Prediction, folder: Path) -> list[Path]:
-    """Write ``predictions.csv``, ``predictions.json`` and the learning curve."""
+    """Write ``predictions.csv``, ``predictions.json`` and the learning curve; several targets stand in one cell."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["truth", "predicted", "std"])
     truth = found.truth.reshape(len(found.mean), -1)
     answers = found.mean.argmax(1, keepdim=True) if found.task == "classification" else found.mean
     for row in zip(truth.tolist(), answers.tolist(), found.std.tolist(), strict=True):
-        writer.writerow([" ".join(map(str, row[0])), " ".join(map(str, row[1])), row[2]])
+        writer.writerow([" ".join(f"{number:.{DIGITS}g}" for number in cell) for cell in row])
     summary: dict[str, Any] = {
         "task": found.task,
         "score": found.score,
