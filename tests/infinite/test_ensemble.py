@@ -115,6 +115,8 @@ def test_a_singular_kernel_names_its_eigenvalue_and_a_ridge_that_does():
     ("make", "message"),
     [
         (lambda H, y: Ensemble(H[:2], y), "ntk: got shape (2, 7)"),
+        (lambda H, y: Ensemble(H.triu(), y), "ntk: got a matrix that differs from its transpose by up to"),
+        (lambda H, y: Ensemble(H, y).covariance(H, H.triu(), H, H), "prior: got a matrix that differs from its"),
         (lambda H, y: Ensemble(H, y[:2]), "targets: got shape (2, 2), allowed is (7,) or (7, k)"),
         (lambda H, y: Ensemble(H * math.nan, y), "ntk: 49 of 49 values are NaN"),
         (lambda H, y: Ensemble(H, y, ridge=-1.0), "ridge: got -1.0"),
@@ -129,6 +131,15 @@ def test_bad_ensembles_are_named(make, message):
     with pytest.raises((ww.InputError, ww.InputTypeError)) as error:
         make(network.ntk(x), y)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_kernel_that_is_symmetric_but_for_rounding_is_taken(dtype):
+    torch.manual_seed(0)
+    x = torch.randn(300, 40)
+    H = (x @ x.mT + x @ (1e-7 * torch.randn(40, 300)) + torch.eye(300)).to(dtype)
+    assert not torch.equal(H, H.mT)
+    assert torch.isfinite(Ensemble(H, torch.ones(300, dtype=dtype)).mean(H)).all()
 
 
 @parametrize_with_checks([InfiniteWidthRegressor(), InfiniteWidthClassifier()])

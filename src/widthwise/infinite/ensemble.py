@@ -29,6 +29,8 @@ ITERATIONS = 12
 """Of the power method, enough to tell a singular matrix from another."""
 COMFORT = 1e-12
 """The ridge advised for a singular matrix, in units of its largest eigenvalue."""
+SYMMETRIC = 1e-4
+"""How far two halves of a matrix may be apart, in units of its largest entry: more than float32 rounds."""
 
 
 class Ensemble:
@@ -43,8 +45,8 @@ class Ensemble:
 
     Raises:
         InputTypeError: if a kernel or the targets are not tensors.
-        InputError: if they do not match or are not finite; if ``learning_rate`` is not below
-            :attr:`largest_learning_rate`, so that descent diverges.
+        InputError: if they do not match or are not finite; if the kernel is not symmetric; if ``learning_rate`` is not
+            below :attr:`largest_learning_rate`, so that descent diverges.
 
     Example:
         >>> H = torch.eye(2, dtype=torch.float64)
@@ -179,6 +181,12 @@ def _check_square(name: str, matrix: Tensor) -> None:
     check_finite(name, check_type(name, matrix, Tensor))
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         raise InputError(f"{name}: got shape {tuple(matrix.shape)}, allowed is (n, n)")
+    apart, largest = float((matrix - matrix.mT).detach().abs().max()), float(matrix.detach().abs().max())
+    if apart > SYMMETRIC * largest:
+        raise InputError(
+            f"{name}: got a matrix that differs from its transpose by up to {apart:.3g}, its largest entry being "
+            f"{largest:.3g}; allowed is a symmetric one, the kernel of one set of inputs with itself"
+        )
 
 
 def _condition(matrix: Tensor, factor: Tensor) -> float:
