@@ -73,6 +73,17 @@ def test_reads_one_dimensional_networks():
     assert from_module(module).ntk(torch.randn(3, 2, 6)).shape == (3, 3)
 
 
+class Block(nn.Module):
+    """A network of one's own that is no Sequential."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+
+    def forward(self, x):
+        return self.inner(x)
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [
@@ -84,14 +95,17 @@ def test_reads_one_dimensional_networks():
         (nn.Sequential(nn.Linear(2, 3), nn.MaxPool2d(2)), "layer 1, MaxPool2d"),
         (nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)), "layer 1, LayerNorm"),
         (nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5)), "layer 1, Dropout"),
-        (nn.MultiheadAttention(4, 2), "layer module, MultiheadAttention"),
+        (nn.MultiheadAttention(4, 2), "module: MultiheadAttention, which is no nn.Sequential, has no closed form"),
+        (nn.Sequential(nn.Linear(2, 3), Block(), nn.Linear(3, 1)), "layer 1, Block, has no closed form"),
     ],
 )
 def test_names_the_layer_it_cannot_read(module, name):
     with pytest.raises(ww.InputError) as error:
         from_module(module)
     assert name in str(error.value)
+    assert str(error.value).count("module:") == 1
     assert "\n" not in str(error.value)
+    assert "Linear(" not in str(error.value)  # nothing of what is in it or around it
 
 
 def test_zero_weights_are_named():

@@ -57,7 +57,7 @@ def from_module(
 
 def _parts(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     if not isinstance(module, nn.Sequential):
-        yield name or "module", module
+        yield name, module
         return
     for key, child in module.named_children():
         yield from _parts(child, f"{name}.{key}" if name else key)
@@ -67,7 +67,7 @@ def _read(name: str, module: nn.Module, common: dict[str, float | str | None]) -
     """The layers that a module is; none for the identity."""
     if isinstance(module, nn.Identity):
         return []
-    if type(module) in (nn.Linear, *_CONVOLUTIONS):
+    if type(module) is nn.Linear or (type(module) in _CONVOLUTIONS and _is_plain(module)):
         return [_weighted(name, module, common)]
     if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
         return [Flatten()]
@@ -91,12 +91,17 @@ def _activation(name: str, module: nn.Module) -> Layer:
 
 
 def _unread(name: str, module: nn.Module) -> InputError:
-    layer = " ".join(str(module).split())
     return InputError(
-        f"module: layer {name}, {layer}, has no closed form here; allowed are nn.Sequential of Linear, Conv1d, "
+        f"module: {_called(name, module)} has no closed form here; allowed are nn.Sequential of Linear, Conv1d, "
         "Conv2d, Flatten, average pooling, LayerNorm without factors, and activations, or a network composed of "
         "ww.kernels.Dense and the like"
     )
+
+
+def _called(name: str, module: nn.Module) -> str:
+    """A layer in a message: what it is, by class alone where it has layers of its own."""
+    layer = type(module).__name__ if any(True for _ in module.children()) else " ".join(str(module).split())
+    return f"layer {name}, {layer}," if name else f"{layer}, which is no nn.Sequential,"
 
 
 def _weighted(name: str, module: nn.Module, common: dict[str, float | str | None]) -> Layer:
@@ -110,22 +115,27 @@ def _weighted(name: str, module: nn.Module, common: dict[str, float | str | None
     elif measured["sigma_b"] is None:
         measured["sigma_b"] = _rms(bias)
     try:
-        if isinstance(module, nn.Linear):
-            return Dense(module.out_features, **measured)  # type: ignore[arg-type]
-        return _convolution(name, module, measured)
+        if isinstance(module, _CONVOLUTIONS):
+            return _convolution(module, measured)
+        return Dense(len(weight), **measured)  # type: ignore[arg-type]
     except InputError as error:
-        raise InputError(f"module: layer {name}, {module}: {error}") from None
+        raise InputError(f"module: {_called(name, module)} cannot be read: {error}") from None
 
 
-def _convolution(name: str, module: nn.Module, measured: dict[str, float | str | None]) -> Layer:
-    if not isinstance(module, _CONVOLUTIONS) or module.groups != 1 or set(module.dilation) != {1}:
-        raise _unread(name, module)
+def _convolution(module: nn.Conv1d | nn.Conv2d, measured: dict[str, float | str | None]) -> Layer:
     padding: str | tuple[int, ...] = module.padding if isinstance(module.padding, str) else _numbers(module.padding)
     if module.padding_mode == "circular" and _keeps_size(module):
         padding = "circular"
-    elif module.padding_mode != "zeros" and padding != "valid" and any(_numbers(module.padding)):
-        raise _unread(name, module)
     return Conv(module.out_channels, module.kernel_size, stride=module.stride, padding=padding, **measured)  # type: ignore[arg-type]
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a convolution is neither in groups nor dilated, and pads, if at all, with zeros or around."""
+    assert isinstance(module, _CONVOLUTIONS)
+    if module.groups != 1 or set(module.dilation) != {1}:
+        return False
+    pads = module.padding != "valid" and any(_numbers(module.padding))
+    return module.padding_mode == "zeros" or not pads or (module.padding_mode == "circular" and _keeps_size(module))
 
 
 def _keeps_size(module: nn.Conv1d | nn.Conv2d) -> bool:
