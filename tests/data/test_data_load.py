@@ -144,6 +144,13 @@ def test_target_without_columns(tmp_path):
     for spec in ("digits", tmp_path, toy(), (torch.ones(2, 1), [0, 1])):
         assert "target: got 'y'" in refused(spec, InputError, target="y")
     refused("digits", InputTypeError, target=3)
+    with pytest.raises(InputTypeError, match=r"target: got ndarray .*; arrays go in as a pair, load\(\(x, y\)\)"):
+        load(np.ones((3, 2)), np.ones(3))
+
+
+def test_the_target_may_come_second(tmp_path):
+    (tmp_path / "table.csv").write_text("size,price\n1,2.5\n2,3.5\n3,4.5\n")
+    assert torch.equal(load(tmp_path / "table.csv", "price").y, load(tmp_path / "table.csv", target="price").y)
 
 
 @pytest.mark.parametrize("spec", [None, 3, b"digits", ["digits"], torch.ones(2), {}])

@@ -11,15 +11,15 @@ from widthwise.data.dataset import Dataset
 from widthwise.data.parquet import Progress
 from widthwise.data.paths import load_path
 from widthwise.data.registry import load_named, names
-from widthwise.errors import DataError, InputError, InputTypeError, check_type
+from widthwise.errors import DataError, InputError, InputTypeError, outlined
 
 __all__ = ["load"]
 
 
 def load(
     spec: str | os.PathLike[str] | tuple[Any, Any] | Dataset,
-    *,
     target: str | None = None,
+    *,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
@@ -45,8 +45,10 @@ def load(
     >>> load("digits").x.shape
     torch.Size([1797, 1, 8, 8])
     """
-    if target is not None:
-        check_type("target", target, str)
+    if target is not None and not isinstance(target, str):
+        raise InputTypeError(
+            f"target: got {outlined(target)}, allowed is the name of a column; arrays go in as a pair, load((x, y))"
+        )
     if isinstance(spec, os.PathLike) or (isinstance(spec, str) and _is_path(spec)):
         return load_path(Path(spec), target, progress)
     if target is not None:
