@@ -164,6 +164,7 @@ def test_bad_values(change, message):
         ({"a": A.to(torch.complex128)}, "a: got dtype"),
         ({"M": 2.5}, "M: got 2.5"),
         ({"activation": 3}, "activation"),
+        ({"activation": None}, "activation: none was given and weights do not tell it; allowed is .* such as 'relu'"),
         ({"bias": 0.0}, "bias: got 0.0"),
     ],
 )

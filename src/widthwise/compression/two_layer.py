@@ -17,7 +17,7 @@ from widthwise.compression.etf import etf_objective
 from widthwise.compression.inputs import Whitening
 from widthwise.compression.neurons import GaussianNeurons
 from widthwise.compression.target import Target
-from widthwise.errors import InputError, check_choice, check_integer
+from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
 
 __all__ = ["Compressed", "compress"]
 
@@ -72,7 +72,7 @@ def compress(
     W: Tensor,
     a: Tensor,
     M: int,
-    activation: ActivationLike,
+    activation: ActivationLike | None = None,
     bias: Tensor | None = None,
     *,
     mean: Tensor | None = None,
@@ -92,7 +92,7 @@ def compress(
         W: weights, shape (N, d).
         a: coefficients, shape (N,), or (N, k) for k outputs.
         M: number of neurons wanted, at most N.
-        activation: a name, an activation, a module or a function.
+        activation: a name, an activation, a module or a function; to be given, since weights do not tell it.
         bias: shape (N,).
         mean: of the inputs, shape (d,).
         covariance: of the inputs, shape (d, d); directions in which they do not vary are ignored.
@@ -106,7 +106,7 @@ def compress(
         The network and its losses, tensors in the dtype of ``W``; computed in float64.
 
     Raises:
-        InputTypeError: if a tensor is none, or not floating.
+        InputTypeError: if a tensor is none, or not floating, or there is no activation.
         InputError: for a wrong shape, NaN, M > N, rows that are not unit vectors where they must be, a covariance that
             is not positive semi-definite, an activation with jumps where rows have any length, a network whose power
             is 0 or infinite; for ``method="etf"`` also M > d + 1, rows of any length and E[f_W] = 0.
@@ -117,6 +117,11 @@ def compress(
         >>> small.V.shape, small.loss < small.start_loss < small.power
         (torch.Size([6, 5]), True)
     """
+    if activation is None:
+        raise InputTypeError(
+            "activation: none was given and weights do not tell it; allowed is what stands between the two layers, a "
+            "name such as 'relu', a module or a function"
+        )
     known = get(activation)
     check_choice("method", method, METHODS)
     target, whitening = _problem(W, a, known, bias, mean, covariance)
