@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ __all__ = [
     "check_number",
     "check_type",
     "outlined",
+    "told",
 ]
 
 T = TypeVar("T")
@@ -168,10 +170,16 @@ def check_finite(name: str, tensor: Tensor) -> Tensor:
     """Return ``tensor`` if it holds neither NaN nor infinity.
 
     Raises:
-        InputError: otherwise; the message counts the bad entries and gives the place of the first.
+        InputError: otherwise; the message counts the bad entries and gives the place of the first. Also on the meta
+            device, where a tensor has no values.
     """
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return tensor
+    if tensor.is_meta:
+        raise InputError(
+            f"{name}: got {outlined(tensor)} on the meta device, where it has no values; allowed is one on a device "
+            "that keeps values, such as 'cpu'"
+        )
     if bool(torch.isfinite(tensor.detach().sum())):  # one pass; a sum may overflow, hence the look at each below
         return tensor
     bad = ~torch.isfinite(tensor)
@@ -180,3 +188,18 @@ def check_finite(name: str, tensor: Tensor) -> Tensor:
         first = tuple(torch.nonzero(bad)[0].tolist())
         raise InputError(f"{name}: {count} of {tensor.numel()} values are NaN or infinite, first at {first}")
     return tensor
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Say what a caller's own function was given when it refuses it.
+
+    Raises:
+        InputError: in place of what the function raised, ``what`` followed by the first line of its message.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, NotImplementedError, InputError, InputTypeError):
+        raise
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise InputError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error

@@ -329,6 +329,11 @@ BAD = {
     "eps: got 0": lambda: Difference(nn.Linear(2, 1), 0.0),
     "eps: got nan": lambda: Difference(nn.Linear(2, 1), float("nan")),
     "its output is tuple": lambda: linearize(nn.GRU(2, 2))(torch.ones(1, 2)),
+    r"model: fails on x, Tensor of shape \(3, 2\) and dtype torch.int64, its weights being torch.float32: mat1": (
+        lambda: linearize(nn.Linear(2, 1))(torch.ones(3, 2, dtype=torch.int64))
+    ),
+    r"model: fails on x, Tensor of shape \(3, 5\)": lambda: Difference(nn.Linear(2, 1))(torch.ones(3, 5)),
+    "model: fails on x, ndarray of shape": lambda: linearize(nn.Linear(2, 1))(np.ones((3, 2))),
     "x1: got shape": lambda: tangent_features(nn.Linear(2, 1), torch.ones(0, 2)),
     "width: got 0": lambda: LinearizedDifferenceRegressor(width=0).fit([[0.0], [1.0]], [0.0, 1.0]),
     "time: got -1": lambda: LinearizedDifferenceRegressor(time=-1.0).fit([[0.0], [1.0]], [0.0, 1.0]),
@@ -340,6 +345,14 @@ BAD = {
 def test_bad_input_is_refused(message):
     with pytest.raises((InputError, InputTypeError), match=message):
         BAD[message]()
+
+
+def test_what_is_refused_leaves_the_fast_way_open():
+    net, x = linearize(nn.Linear(2, 1)), torch.ones(1, 2)
+    with pytest.raises(InputError):
+        net(x.long())
+    assert torch.equal(net(x), net.base(x))
+    assert net._forward_mode
 
 
 def test_features_larger_than_memory_are_refused(monkeypatch):

@@ -185,3 +185,15 @@ def test_a_model_on_the_meta_device(use):
 def test_scores_on_the_meta_device():
     with pytest.raises(InputError, match="scores: got 'a' on the meta device"):
         ww.critical_sparsity({"a": torch.ones(3, device="meta")})
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: ww.kernels.MLP(1).ntk(x),
+        lambda x: ww.kernels.MLP(1).nngp(torch.ones(3, 2), x),
+    ],
+)
+def test_inputs_on_the_meta_device(use):
+    with pytest.raises(InputError, match=r"got Tensor of shape \(3, 2\) .* on the meta device, where it has no values"):
+        use(torch.ones(3, 2, device="meta"))

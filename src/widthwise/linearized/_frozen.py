@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from widthwise.errors import InputError, InputTypeError, check_type
+from widthwise.errors import InputError, InputTypeError, check_type, outlined
 
 __all__ = ["Frozen", "flat_name"]
 
@@ -52,6 +53,11 @@ class Frozen(nn.Module):
         if not isinstance(out, Tensor):
             raise InputTypeError(f"model: its output is {type(out).__name__}, allowed is one tensor")
         return out
+
+    def failure(self, x: Any) -> str:
+        """What to say where the module fails on ``x``."""
+        kinds = " and ".join(sorted({str(p.dtype) for p in self.model.parameters()}))
+        return f"model: fails on x, {outlined(x)}, its weights being {kinds}"
 
     def forward(self, x: Tensor) -> Tensor:
         """The output of the module as it was."""

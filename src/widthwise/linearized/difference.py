@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from widthwise.errors import check_number
+from widthwise.errors import check_number, told
 from widthwise.linearized._frozen import Frozen, flat_name
 
 __all__ = ["Difference", "RoundingWarning"]
@@ -57,10 +57,15 @@ class Difference(nn.Module):
         self._warned = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output for a batch, of the shape of the module's."""
+        """The output for a batch, of the shape of the module's.
+
+        Raises:
+            InputError: if the module fails on the batch.
+        """
         moved = {name: p + self.eps * self.displacement[flat_name(name)] for name, p in self.base.origin().items()}
-        before = self.base(x)
-        out: Tensor = (self.base.at(moved, x) - before) / self.eps
+        with told(self.base.failure(x)):
+            before = self.base(x)
+            out: Tensor = (self.base.at(moved, x) - before) / self.eps
         if not self._warned:
             self._watch(out.detach(), before)
         return out

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp
 
 from widthwise._forward_mode import forward_mode
-from widthwise.errors import check_type
+from widthwise.errors import check_type, told
 from widthwise.linearized._frozen import Frozen, flat_name
 
 __all__ = ["Linearized", "linearize"]
@@ -54,8 +54,13 @@ class Linearized(nn.Module):
         self._forward_mode = True  # until an operation turns out to have no rule for it
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output for a batch, of the shape of the module's."""
-        value, moved = self._pushed(lambda params: self.base.at(params, x))
+        """The output for a batch, of the shape of the module's.
+
+        Raises:
+            InputError: if the module fails on the batch.
+        """
+        with told(self.base.failure(x)):
+            value, moved = self._pushed(lambda params: self.base.at(params, x))
         return moved if self.difference else value + moved
 
     def _pushed(self, function: Callable[[Params], Tensor]) -> tuple[Tensor, Tensor]:
@@ -66,9 +71,11 @@ class Linearized(nn.Module):
                 try:
                     value, moved = jvp(function, (origin,), (tangent,))[:2]
                     return value, moved
-                except RuntimeError:
-                    self._forward_mode = False
-            return _twice_in_reverse(function, origin, tangent)
+                except RuntimeError:  # no rule, or an input that the model does not take: then the other way fails too
+                    pass
+            found = _twice_in_reverse(function, origin, tangent)
+            self._forward_mode = False
+            return found
 
     def extra_repr(self) -> str:
         """Show which of the two it is."""

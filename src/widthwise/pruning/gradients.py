@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from widthwise._finite import first_not_finite, is_finite
-from widthwise.errors import InputError, InputTypeError
+from widthwise.errors import InputError, InputTypeError, told
 from widthwise.masks import prunable, unwrapped
 from widthwise.pruning.batches import Batches, Data
 
@@ -26,7 +26,6 @@ __all__ = [
     "mean_gradient",
     "mean_over",
     "output_of",
-    "told",
     "trainable",
 ]
 
@@ -179,21 +178,6 @@ def output_of(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None 
             stacklevel=2,
         )
     return output
-
-
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Say what a caller's own function was given when it refuses it.
-
-    Raises:
-        InputError: in place of what the function raised, ``what`` followed by the first line of its message.
-    """
-    try:
-        yield
-    except (torch.OutOfMemoryError, NotImplementedError, InputError, InputTypeError):
-        raise
-    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-        raise InputError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
 
 
 def _outline(got: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise._finite import require_finite
-from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_type
+from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_type, told
 from widthwise.masks import Mask, unwrapped
 
 __all__ = ["TRAIN", "Subject", "check_examples", "subject_of"]
@@ -93,24 +91,13 @@ def _check_mode(model: nn.Module) -> None:
             raise InputError(f"model: layer {name!r} normalises over the batch, allowed is model.eval()")
 
 
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Say what the model was given when it refuses it."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, NotImplementedError, InputError, InputTypeError):
-        raise
-    except (RuntimeError, TypeError, ValueError, LookupError) as error:
-        raise InputError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
-
-
 def _trial(model: nn.Module, x: Tensor) -> tuple[Tensor, list[nn.Module]]:
     """The outputs on a few rows, and the modules that own parameters in the order in which they are called."""
     order: list[nn.Module] = []
     owners = [m for m in model.modules() if any(True for _ in m.parameters(recurse=False))]
     hooks = [m.register_forward_pre_hook(lambda module, _: order.append(module)) for m in owners]
     try:
-        with torch.no_grad(), _told(f"model: fails on examples of shape {tuple(x.shape[1:])} and {x.dtype}"):
+        with torch.no_grad(), told(f"model: fails on examples of shape {tuple(x.shape[1:])} and {x.dtype}"):
             out = model(x)
             again, alone = model(x), model(x[:1])
     finally:

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from widthwise.errors import InputError, check_finite
+from widthwise.errors import InputError, check_finite, told
 from widthwise.masks import Mask, prunable
 from widthwise.pruning.batches import Data
 from widthwise.pruning.collapse import cut_at
 from widthwise.pruning.flow import PathCount, example_input, flow
-from widthwise.pruning.gradients import told
 from widthwise.pruning.scores.registry import register_score
 
 __all__ = ["synflow"]
