@@ -25,7 +25,7 @@ from widthwise.report.part import page_of
 from widthwise.report.runs import find_parts
 from widthwise.report.runs.compared import read_comparison
 from widthwise.report.runs.sweep import stored_runs
-from widthwise.sparse.cost import _read
+from widthwise.sparse.calibration import _read
 from widthwise.store import Store
 from widthwise.sweep import read_plan, results
 from widthwise.sweep.claims import Claims
@@ -191,7 +191,7 @@ def _drawing(data: bytes, folder: Path) -> object:
 
 
 def _costs(data: bytes, folder: Path) -> object:
-    return _read(in_file(data, folder, "costs.json"))
+    return _read(in_file(data, folder, "costs.json"), (1, 8, 32, 128))
 
 
 @target("results", _compared, _experiment, _drawing, _costs, allowed=_FILE)

@@ -30,7 +30,7 @@ from widthwise.kernels import extreme_eigenvalues
 from widthwise.masks import Mask
 from widthwise.models import mlp
 from widthwise.report.runs import report_runs
-from widthwise.sparse.cost import _read
+from widthwise.sparse.calibration import _read
 from widthwise.store import Store
 from widthwise.sweep import read_plan, results
 from widthwise.sweep.claims import Claims, State
@@ -350,4 +350,4 @@ def test_costs_of_another_hand(tmp_path, text):
     path = tmp_path / "costs.json"
     path.write_text(text)
     with pytest.raises(DataError):
-        _read(path)
+        _read(path, (1, 8, 32, 128))

@@ -7,9 +7,11 @@ from torch import nn
 
 import widthwise as ww
 from widthwise.errors import InputError, InputTypeError
-from widthwise.sparse import SparseConv2d, SparseLinear, densify, fold_batch_norms, plan, sparsify
+from widthwise.sparse import SparseConv2d, SparseLinear, calibration, densify, fold_batch_norms, plan, sparsify
+from widthwise.sparse._uses import numbers
+from widthwise.sparse.calibration import _calibrated, _dense_rates, _probes, _sparse_rates, calibrated
 from widthwise.sparse.convert import AppliedReLU
-from widthwise.sparse.cost import _SIZE, _SMALL, CostModel, Pair, Rates, _calibrated, _dense_rates, calibrated
+from widthwise.sparse.cost import CostModel, Pair, Rates
 
 
 def rates(weight, number=0.0, call=0.0):
@@ -22,7 +24,7 @@ FAST = CostModel((1, 128), Pair(rates(1.0), rates(2.0)), Pair(rates(3.0), rates(
 @pytest.fixture(autouse=True)
 def _known_costs(monkeypatch):
     """Dense costs 1 a weight forward and 3 a step; sparse 2 and 5."""
-    monkeypatch.setattr("widthwise.sparse._plan.calibrated", lambda: FAST)
+    monkeypatch.setattr("widthwise.sparse._plan.calibrated", lambda kind: FAST)
 
 
 def pruned(sparsity=0.9, dtype=torch.float32, activation=nn.ReLU):
@@ -209,18 +211,21 @@ def test_the_model_trains_after():
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_costs_are_measured_once_and_read_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_costs_are_measured_once_and_read_again(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("WIDTHWISE_CACHE", str(tmp_path))
-    monkeypatch.setattr("widthwise.sparse.cost._SIZE", 64)
+    monkeypatch.setitem(calibration._SIZES, kind, (8, 4))
     _calibrated.cache_clear()
-    first = calibrated()
+    before = torch.get_rng_state()
+    first = calibrated(kind)
+    assert torch.equal(torch.get_rng_state(), before)
     _calibrated.cache_clear()
-    assert calibrated() == first
+    assert calibrated(kind) == first
     (file,) = tmp_path.iterdir()
     file.write_text("{", encoding="utf-8")
     _calibrated.cache_clear()
-    assert calibrated().batches == first.batches
-    assert all(min(kind.weight) > 0 for part in (first.forward, first.step) for kind in (part.dense, part.sparse))
+    assert calibrated(kind).batches == first.batches
+    assert all(min(part.weight) > 0 for work in (first.forward, first.step) for part in (work.dense, work.sparse))
     _calibrated.cache_clear()
 
 
@@ -229,19 +234,23 @@ def test_a_place_between_two_batches_costs_between_them():
     model = CostModel((1, 4), Pair(Rates((1.0, 3.0), (0.0, 0.0), (0.0, 0.0)), sparse), FAST.step)
     assert model.seconds(10, 5, 2, 3, training=False) == (10 * 2 * 2.0, 4.0 + (5 * 2.0 + 3 * 0.5) * 2)
     assert model.seconds(10, 5, 64, 3, training=False)[0] == 10 * 64 * 3.0
+    assert model.seconds(10, 5, 2, 3, training=False, places=0.5) == (10 * 2.0, 4.0 + 5 * 2.0 + 3 * 0.5)
     assert model.break_even(100, 1, 0, training=False) == 0.5
     assert model.break_even(100, 1, 100, training=False) == 0.75
 
 
-def test_few_outputs_are_told_from_many_weights():
-    weight, number, call = 2e-11, 3e-10, 5e-6
-    sizes = [(_SIZE, _SIZE), (_SIZE, _SMALL), (_SMALL, _SMALL)]
-    times = [call + (weight * a * b + number * (a + b)) * 32 for a, b in sizes]
-    times[2] = call
-    found = _dense_rates(times, 32)
-    assert found == pytest.approx((weight, number, call))
-    assert min(_dense_rates([1e-3, 1e-3, 1e-6], 8)) >= 0
-    assert min(_dense_rates([1e-3, 1e-3, 2e-3], 8)) >= 0
+@pytest.mark.parametrize("kind", ["linear", "conv"])
+def test_few_outputs_are_told_from_many_weights(kind):
+    weight, number, call, uses = 2e-11, 3e-10, 5e-6, 32
+    probes = _probes(kind)
+    layers = [(layer.weight.numel(), numbers(layer)) for layer in (probes.large, probes.thin)]
+    times = [*(call + (weight * each + number * some) * uses for each, some in layers), call]
+    assert _dense_rates(times, probes, uses) == pytest.approx((weight, number, call))
+    assert min(_dense_rates([1e-3, 1e-3, 1e-6], probes, 8)) >= 0
+    assert min(_dense_rates([1e-3, 1e-3, 2e-3], probes, 8)) >= 0
+    kept = (100, 10_000)
+    times = [*(call + (weight * each + number * layers[0][1]) * uses for each in kept), call]
+    assert _sparse_rates(times, probes, *kept, uses) == pytest.approx((weight, number, call))
 
 
 MODELS = {
@@ -309,7 +318,7 @@ def test_a_relu_is_applied_by_the_layer_whose_batch_norm_was_folded():
 
 def test_a_convolution_uses_its_weights_at_many_places(monkeypatch):
     slow_start = CostModel((1, 128), *[Pair(rates(1.0), rates(2.0, 0.0, 1e4))] * 2)
-    monkeypatch.setattr("widthwise.sparse._plan.calibrated", lambda: slow_start)
+    monkeypatch.setattr("widthwise.sparse._plan.calibrated", lambda kind: slow_start)
     conv, linear = nn.Conv2d(4, 4, 3), nn.Linear(12, 12)
     model = nn.Sequential(conv, linear)
     ww.prune(model, 0.9, method="random", scope="uniform")

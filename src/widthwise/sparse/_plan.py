@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from widthwise.errors import InputError, check_choice, check_integer, check_type
 from widthwise.masks import Mask, unwrapped
-from widthwise.sparse._uses import uses
-from widthwise.sparse.cost import CostModel, calibrated
+from widthwise.sparse._uses import numbers, uses
+from widthwise.sparse.calibration import calibrated
 
 __all__ = ["Decision", "Policy", "places_of", "plan"]
 
@@ -79,11 +79,10 @@ def plan(
     check_choice("policy", policy, ("auto", "always"))
     inner = unwrapped(model)
     places, times = places_of(inner, mask), _uses(inner, batch, example)
-    costs = calibrated() if policy == "auto" else None
-    shared = _shared(inner)
+    shared, measured = _shared(inner), policy == "auto"
     return [
-        _decide(name, module, places.get(f"{name}.weight" if name else "weight"), shared, costs, times.get(module, 0),
-                inner.training if training is None else training)
+        _decide(name, module, places.get(f"{name}.weight" if name else "weight"), shared, measured,
+                times.get(module, (0, 0)), inner.training if training is None else training)
         for name, module in inner.named_modules()
         if isinstance(module, _KINDS)
     ]  # fmt: skip
@@ -107,19 +106,26 @@ def _shared(model: nn.Module) -> set[int]:
     return {key for key, count in counts.items() if count > 1}
 
 
-def _uses(model: nn.Module, batch: int | None, example: Tensor | None) -> dict[nn.Module, int]:
-    """How often a batch uses each weight of every layer; a layer that the example doesn't reach is not in it."""
+def _uses(model: nn.Module, batch: int | None, example: Tensor | None) -> dict[nn.Module, tuple[int, float]]:
+    """Of every layer, as how many examples it sees a batch, and at how many places of a picture each.
+
+    Linear layers take each place, or word, for an example. A layer that the example doesn't reach is not in it.
+    """
     size = 128 if example is None else len(check_type("example", example, Tensor))
     wanted = size if batch is None else check_integer("batch", batch, 1)
-    if example is not None:
-        return {layer: max(1, round(times * wanted / max(1, size))) for layer, times in uses(model, example).items()}
-    layers = (module for module in model.modules() if isinstance(module, _KINDS))
-    return {layer: wanted * (_PLACES if isinstance(layer, nn.Conv2d) else 1) for layer in layers}
+    if example is None:
+        layers = (module for module in model.modules() if isinstance(module, _KINDS))
+        return {layer: (wanted, _PLACES if isinstance(layer, nn.Conv2d) else 1) for layer in layers}
+    found = {layer: max(1, round(times * wanted / max(1, size))) for layer, times in uses(model, example).items()}
+    return {
+        layer: (wanted, times / wanted) if isinstance(layer, nn.Conv2d) else (times, 1)
+        for layer, times in found.items()
+    }
 
 
 def _decide(
-    name: str, layer: nn.Module, mask: Tensor | None, shared: Collection[int], costs: CostModel | None, uses: int,
-    training: bool,
+    name: str, layer: nn.Module, mask: Tensor | None, shared: Collection[int], measured: bool,
+    uses: tuple[int, float], training: bool,
 ) -> Decision:  # fmt: skip
     weight: Tensor = layer._parameters.get("weight")  # type: ignore[assignment]
     reason = _obstacle(layer, weight, shared)
@@ -128,22 +134,17 @@ def _decide(
     kept = int((weight if mask is None else mask).count_nonzero())
     if kept == weight.numel():
         return Decision(name, kept, kept, 0.0, 0.0, "stays dense: no weight is zero")
-    if costs is None:
+    if not measured:
         return Decision(name, weight.numel(), kept, 0.0, 0.0, "")
-    if not uses:
+    batch, places = uses
+    if not batch:
         return Decision(name, weight.numel(), kept, 0.0, 0.0, "stays dense: the example does not reach it")
-    numbers = _numbers(layer)
-    dense, sparse = costs.seconds(weight.numel(), kept, uses, numbers, training=training)
-    limit = costs.break_even(weight.numel(), uses, numbers, training=training)
+    costs = calibrated("conv" if isinstance(layer, nn.Conv2d) else "linear")
+    sizes: dict[str, Any] = {"batch": batch, "numbers": numbers(layer), "places": places, "training": training}
+    dense, sparse = costs.seconds(weight.numel(), kept, **sizes)
+    limit = costs.break_even(weight.numel(), **sizes)
     slower = f"stays dense: faster here below {limit:.0%} sparsity" if dense <= sparse else ""
     return Decision(name, weight.numel(), kept, dense, sparse, slower)
-
-
-def _numbers(layer: Any) -> int:
-    """Features that go in and come out at each place."""
-    if isinstance(layer, nn.Conv2d):
-        return layer.in_channels * layer.stride[0] * layer.stride[1] + layer.out_channels
-    return int(layer.in_features + layer.out_features)
 
 
 def _obstacle(layer: nn.Module, weight: Tensor | None, shared: Collection[int]) -> str:

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from widthwise.errors import InputError
 from widthwise.sparse.linear import SparseWeight
 
-__all__ = ["both_uses", "uses"]
+__all__ = ["both_uses", "numbers", "uses"]
 
 
 def uses(model: nn.Module, example: Tensor) -> dict[nn.Module, int]:
@@ -49,6 +49,13 @@ def _times(layer: nn.Module, x: Tensor, y: Tensor) -> int:
         return x.numel() // layer.in_channels
     rows = layer.shape[0] if isinstance(layer, SparseWeight) else len(layer.weight)  # type: ignore[arg-type]
     return y.numel() // max(1, rows)  # examples times places in a picture
+
+
+def numbers(layer: Any) -> int:
+    """Features that go into a linear or convolutional layer and come out, at each place of what comes out."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.in_channels * layer.stride[0] * layer.stride[1] + layer.out_channels
+    return int(layer.in_features + layer.out_features)
 
 
 @contextmanager
