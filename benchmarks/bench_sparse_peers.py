@@ -198,7 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 2048, 4096])
-    parser.add_argument("--sparsities", type=float, nargs="+", default=SPARSITIES)
+    parser.add_argument("--sparsities", type=float, nargs="*", default=SPARSITIES, help="none: the break-even alone")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
         "--seconds", type=float, default=1.5, help="a comparison ends after this long, and three rounds"
@@ -216,7 +216,7 @@ def main() -> None:
             print(f"{time.perf_counter() - began:4.0f} s: n = {size}, sparsity {sparsity}", flush=True)
     for threads in options.threads if options.limits else ():
         set_threads(threads)
-        limit_lines += limits(options.sizes[0], 128, options)
+        limit_lines += [line for size in options.sizes for line in limits(size, 128, options)]
     rows.sort(key=lambda one: (one["threads"], one["work"], one["size"], -one["batch"]))
     text = page(rows, limit_lines, options)
     print(text)
