@@ -17,6 +17,7 @@ from widthwise.activations.closed_forms import root
 from widthwise.compression.mehler import mehler
 from widthwise.duals.orthant import moments
 from widthwise.duals.power_series import power_series
+from widthwise.errors import InputError
 from widthwise.infinite.angles import rectified
 from widthwise.sparse import SparseLinear
 from widthwise.sparse.conv import SparseConv2d
@@ -64,6 +65,7 @@ ROWS = {
     "widthwise::batch_first": (of(lambda x: batch_first(x.t().contiguous().t()), some(8, 3)), False),
 }  # fmt: skip
 REASONS = {
+    "sparse/_operator.py:_Final": "no derivative: refuses one",
     "pruning/collapse.py:_Signal": "no derivative: carries whether there is a signal, see test_collapse.py",
     "widthwise::sparse_linear_backward": "the derivative itself",
     "widthwise::sparse_conv2d_backward": "the derivative itself",
@@ -103,8 +105,32 @@ def test_second_derivatives(name):
 def test_a_second_derivative_that_is_not_promised_is_refused(name):
     function, inputs = ROWS[name][0]()
     (first,) = torch.autograd.grad(function(*inputs).square().sum(), inputs[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises((RuntimeError, InputError), match="once_differentiable|second derivative"):
         first.sum().backward()
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if "::" in name])
+def test_a_penalty_on_a_gradient_is_refused_even_where_the_gradient_that_comes_in_is_a_constant(name):
+    function, inputs = ROWS[name][0]()
+    weights = inputs[1:2] or [some(3)]
+    start = (inputs[0] * weights[0].sum()).detach().requires_grad_()
+    (first,) = torch.autograd.grad(function(start, *inputs[1:]).sum(), start, create_graph=True)
+    if len(inputs) == 1:  # of a permutation it is a constant
+        assert (first == 1).all()
+        return
+    with pytest.raises(InputError, match=r"second derivative of its sparse layers .*widthwise.densify\(model\)"):
+        first.square().sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's word on vmap over our backward pass
+def test_torch_func_differentiates_sparse_layers_once_and_refuses_more():
+    function, (x, *others) = linear()
+    weight = torch.func.jacrev(lambda x: function(x, *others))(x)
+    plain = torch.autograd.functional.jacobian(lambda x: function(x, *others), x)
+    torch.testing.assert_close(weight, plain)
+    slope = torch.func.grad(lambda x: function(x, *others).square().sum())
+    with pytest.raises(InputError, match="second derivative"):
+        torch.func.grad(lambda x: slope(x).square().sum())(x)
 
 
 # Functions that divide or take roots: inputs where the formula itself is 0/0, and what the derivative there is.

@@ -182,6 +182,26 @@ def test_sparsify_says_what_stays_dense(caplog):
 
 
 @pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (nn.Sequential(nn.Linear(4, 3)), "no weight is zero; prune the model first"),
+        (nn.Sequential(nn.Conv1d(2, 2, 1)), "the model has no nn.Linear and no nn.Conv2d"),
+        (nn.Sequential(nn.Linear(4, 3).bfloat16()), "0: stays dense: no fast kernel for torch.bfloat16"),
+    ],
+)
+def test_sparsify_always_warns_where_nothing_becomes_sparse(model, says, caplog):
+    with caplog.at_level(logging.WARNING, logger="widthwise"):
+        sparsify(model)
+        assert not caplog.text  # a choice of the cost model is no surprise
+        sparsify(model, policy="always")
+    assert says in caplog.text
+    caplog.clear()
+    sparse = sparsify(pruned(), policy="always")
+    sparsify(sparse, policy="always")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
     ("call", "error", "says"),
     [
         (lambda: sparsify(3), InputTypeError, "model"),

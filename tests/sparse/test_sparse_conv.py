@@ -356,6 +356,12 @@ def test_bad_inputs_are_refused(size) -> None:
         SparseConv2d(weight())(torch.ones(size))
 
 
+@pytest.mark.parametrize("size", [(1, 2, 4, 4), (2, 4, 4)])
+def test_an_array_is_refused(size) -> None:
+    with pytest.raises(errors.InputTypeError, match=r"x: got ndarray of shape .*torch.as_tensor makes one of it"):
+        SparseConv2d(weight())(torch.ones(size).numpy())
+
+
 def test_another_type_is_refused() -> None:
     with pytest.raises(errors.InputTypeError, match=r"x: got torch\.float64"):
         SparseConv2d(weight())(torch.ones(1, 2, 4, 4, dtype=torch.float64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -71,3 +72,15 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(tmp_path, monk
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf"needs the package '{package}'.*widthwise\[onnx\]"):
         to_onnx(nn.Linear(2, 2), tmp_path / "m.onnx", torch.ones(1, 2))
+
+
+def test_pytorchs_own_exporter_fails_and_is_told_of_ours(tmp_path):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("torch.onnx._internal.exporter._flags")  # without it nothing says that an export is going on
+    model = nn.Sequential(SparseLinear(torch.eye(3)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(torch.onnx.OnnxExporterError):
+            torch.onnx.export(model, (torch.ones(2, 3),), tmp_path / "m.onnx", dynamo=True, verbose=False)
+    said = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    assert any("widthwise.sparse.to_onnx(model, path, example)" in line for line in said)

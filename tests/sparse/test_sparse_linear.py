@@ -459,3 +459,14 @@ def test_wider_vectors_compile_to_wider_instructions(name):
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | target, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 36  # one to eight registers, at least once each
+
+
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("batch", [1, 20])
+def test_an_array_is_refused(learns, batch):
+    layer = SparseLinear(torch.eye(3))
+    with (
+        torch.set_grad_enabled(learns),
+        pytest.raises(InputTypeError, match="x: got ndarray of .*as_tensor makes"),
+    ):
+        layer(torch.ones(batch, 3).numpy())

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from widthwise.errors import InputError
 
 __all__ = ["operator", "traceable"]
 
@@ -54,7 +55,8 @@ def operator(
         return output
 
     # PyTorch works out the signature of `forward` at every call if there is a `setup_context`; torch.func wants one
-    title, backward = name.rpartition(":")[2], staticmethod(once_differentiable(differentiate))
+    title = name.rpartition(":")[2]
+    backward = staticmethod(_once(title, differentiate))
     eager = _function(title, forward=staticmethod(forward), backward=backward)
     transformed = _function(title, forward=staticmethod(function), setup_context=staticmethod(keep), backward=backward)
 
@@ -67,6 +69,47 @@ def operator(
         return (transformed if _transforming() else eager).apply(x, *others)
 
     return registered, call
+
+
+class _Final(torch.autograd.Function):
+    """A gradient as it is, which refuses to be differentiated in what it was made from."""
+
+    generate_vmap_rule = True  # for torch.func.jacrev
+
+    @staticmethod
+    def forward(title: str, gradient: Tensor, *sources: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.title = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise InputError(
+            f"model: got a second derivative of its sparse layers ({ctx.title}) to take, allowed are first ones; take "
+            "it of the dense model, widthwise.densify(model)"
+        )
+
+
+def _once(title: str, differentiate: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward pass whose results refuse to be differentiated.
+
+    Those of :func:`torch.autograd.function.once_differentiable` pass for constants where the gradient that comes in is
+    one, as after a sum: a penalty on them would go without its own gradient.
+    """
+
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        with torch.no_grad():
+            found = differentiate(ctx, *grads)
+        if not torch.is_grad_enabled():
+            return found
+        sources = [source for source in (*grads, *ctx.saved_tensors) if source is not None]
+        if not isinstance(found, tuple):
+            return _Final.apply(title, found, *sources)
+        return tuple(None if part is None else _Final.apply(title, part, *sources) for part in found)
+
+    return backward
 
 
 def _function(name: str, **methods: Any) -> Any:

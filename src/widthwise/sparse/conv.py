@@ -96,7 +96,7 @@ class SparseConv2d(SparseWeight):
         """``x`` of shape (N, in_channels, H, W) or (in_channels, H, W) to the same with out_channels.
 
         Raises:
-            InputTypeError: if ``x`` is of another dtype than the weights.
+            InputTypeError: if ``x`` is no tensor, or of another dtype than the weights.
         """
         size = self._checked_size(x)
         if torch.is_autocast_enabled(x.device.type):
@@ -146,6 +146,7 @@ class SparseConv2d(SparseWeight):
 
     def _checked_size(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the result."""
+        check_type("x", x, Tensor)
         if x.dim() not in (3, 4) or x.shape[-3] != self.in_channels:
             raise InputError(
                 f"x: got shape {tuple(x.shape)}, allowed is (N, {self.in_channels}, H, W) or ({self.in_channels}, H, W)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from widthwise.errors import check_type
 from widthwise.masks import Mask, check_has_values, unwrapped
 from widthwise.sparse._handover import Handover, handovers
-from widthwise.sparse._plan import Policy, places_of, plan
+from widthwise.sparse._plan import Decision, Policy, places_of, plan
 from widthwise.sparse.batch_last import batch_last
 from widthwise.sparse.conv import SparseConv2d
 from widthwise.sparse.linear import SparseLinear
@@ -51,7 +52,8 @@ def sparsify(
 
     Returns:
         The same model; a new layer where ``model`` itself is a layer that is replaced. What becomes of each layer, and
-        why, :func:`plan` tells before, and the logger ``widthwise`` at level INFO.
+        why, :func:`plan` tells before, and the logger ``widthwise`` at level INFO; at level WARNING, that ``"always"``
+        made nothing sparse.
 
     Raises:
         InputError: if the mask fits no weight of the model, the model does not take the example, or an argument is out
@@ -69,6 +71,8 @@ def sparsify(
     inner = unwrapped(model)
     places = places_of(inner, mask)
     chosen = [decision.name for decision in decisions if decision.converts]
+    if policy == "always" and not chosen and not any(isinstance(module, tuple(_BACK)) for module in inner.modules()):
+        _log.warning("%s", _nothing(decisions))
     if chosen == [""]:
         whole: nn.Module = _converted(inner, places.get("weight"))
         return whole
@@ -79,6 +83,15 @@ def sparsify(
         if name in passed:
             _hand_over(inner, layer, passed[name])
     return model
+
+
+def _nothing(decisions: Sequence[Decision]) -> str:
+    """Why nothing became sparse."""
+    if not decisions:
+        return "sparsify: nothing became sparse, as the model has no nn.Linear and no nn.Conv2d"
+    if all(decision.kept == decision.weights for decision in decisions):
+        return "sparsify: nothing became sparse, as no weight is zero; prune the model first, as by widthwise.prune"
+    return f"sparsify: nothing became sparse; {'; '.join(map(str, decisions))}"
 
 
 def densify(model: nn.Module) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from operator import is_not
 from typing import Any, Self
 
@@ -64,6 +65,12 @@ class SparseWeight(nn.Module):
     def pattern(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What an operator takes after the bias: ``columns, starts, rows, row_starts, order``."""
         if torch.compiler.is_compiling():
+            if torch.onnx.is_in_onnx_export():  # which catches what is raised and fails later, at something else
+                warnings.warn(
+                    "ONNX has no sparse layers, so torch.onnx.export fails; "
+                    "widthwise.sparse.to_onnx(model, path, example) writes the dense model with zeros",
+                    stacklevel=2,
+                )
             return self._pattern()
         stored = tuple(map(self._buffers.__getitem__, _DERIVED))
         if self._seen is None or any(map(is_not, self._seen[0], stored)):
@@ -188,10 +195,11 @@ class SparseLinear(SparseWeight):
 
         Raises:
             InputError: if ``x`` has another number of features.
-            InputTypeError: if it is of another dtype than the weights.
+            InputTypeError: if it is no tensor, or of another dtype than the weights.
         """
         if (answer := _small.respond(self, x)) is not None:
             return answer
+        check_type("x", x, Tensor)
         if x.dim() == 0 or x.shape[-1] != self.in_features:
             raise InputError(f"x: got shape {tuple(x.shape)}, allowed is (..., {self.in_features})")
         values = self.values
