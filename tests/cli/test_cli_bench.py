@@ -77,3 +77,9 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path, arguments, said):
     for word in said:
         assert word in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_of_ones_own_in_a_file(tmp_path):
+    (tmp_path / "mine.py").write_text("from torch import nn\ndef tiny():\n    return nn.Sequential(nn.Linear(8, 6))\n")
+    result = run(f"{tmp_path / 'mine.py'}:tiny", *TINY[3:], "--sparsity", "0.5", "--out", tmp_path)
+    assert result.exit_code == 0, result.output

@@ -85,13 +85,14 @@ def test_a_deep_network_is_pruned_on_the_edge_of_chaos_only(tmp_path):
     assert warned.stderr.startswith("warning: mask: layer 'hidden1.weight'")
 
 
-def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["network_of_mine:tiny", "network_of_mine.py:tiny"])
+def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch, name):
     (tmp_path / "network_of_mine.py").write_text(
         "from torch import nn\ndef tiny():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [part for part in sys.path if part])
-    result = run("network_of_mine:tiny", "--out", "out")
+    result = run(name, "--out", "out")
     assert result.exit_code == 0, result.output
 
 
@@ -105,6 +106,9 @@ def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch):
         (["mlp", "--method", "snipp"], "snip"),
         (["mlp", "--sparsity", "0.9999"], "critical sparsity"),
         (["nowhere.module:factory"], "cannot be imported"),
+        (["nowhere.py:factory"], "model: there is no file"),
+        ([f"{__name__}:own_netwrok"], "did you mean 'own_network'"),
+        (["own_network"], "or a function of yours, as package.module:factory or file.py:factory"),
         ([f"{__name__}:no_network"], "returned a str"),
         ([f"{__name__}:own_network", "--set", "width=zero"], "cannot be built"),
         ([f"{__name__}:Unusual", "--set", "classes=3"], "does not fit the data, examples of shape (1, 8, 8)"),

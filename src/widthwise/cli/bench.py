@@ -25,7 +25,11 @@ _INTERRUPTED = 130
 @friendly
 def bench_command(
     model: Annotated[
-        str, typer.Argument(help="A built-in network (mlp, resnet32, vgg16, ...) or package.module:factory.")
+        str,
+        typer.Argument(
+            help="A built-in network (mlp, resnet32, vgg16, ...), or one of yours: file.py:factory or "
+            "package.module:factory."
+        ),
     ],
     sparsity: Annotated[
         list[float] | None,

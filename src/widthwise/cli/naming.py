@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from widthwise.errors import InputError
@@ -19,10 +17,10 @@ __all__ = ["named_network"]
 def named_network(
     name: str, arguments: Iterable[str] | None, shape: Sequence[int], outputs: int, seed: int
 ) -> nn.Module:
-    """A built-in network or one's own, sized to the data; modules in the current folder are found.
+    """A built-in network or one's own, sized to the data.
 
     Args:
-        name: of the network, or ``package.module:factory``.
+        name: of the network, or ``package.module:factory`` or ``file.py:factory``.
         arguments: of its builder, each as ``name=value``.
         shape: of one example.
         outputs: number of outputs.
@@ -36,8 +34,6 @@ def named_network(
     from widthwise.models.named import from_name
 
     given = _parsed(arguments or ())
-    if ":" in name and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return from_name(name, given, shape=shape, outputs=outputs)

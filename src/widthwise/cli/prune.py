@@ -26,7 +26,11 @@ __all__ = ["prune_command"]
 @friendly
 def prune_command(
     model: Annotated[
-        str, typer.Argument(help="A built-in network (mlp, resnet32, vgg16, ...) or package.module:factory.")
+        str,
+        typer.Argument(
+            help="A built-in network (mlp, resnet32, vgg16, ...), or one of yours: file.py:factory or "
+            "package.module:factory."
+        ),
     ],
     sparsity: Annotated[float, typer.Option(help="Fraction of the weights to remove, in [0, 1).")] = 0.9,
     budget: Annotated[int | None, typer.Option(help="Number of weights to keep, instead of --sparsity.")] = None,

@@ -1,14 +1,14 @@
-"""A network from what a user types: a built-in name or ``package.module:factory``, sized to fit a data set."""
+"""A network from what a user types: a built-in name or a function of one's own, sized to fit a data set."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from torch import nn
 
+from widthwise._imported import function_named
 from widthwise.errors import InputError, check_choice
 from widthwise.models.registry import builder
 
@@ -21,7 +21,8 @@ def from_name(
     """Build a network.
 
     Args:
-        name: of a built-in model, or ``package.module:factory`` for a function of your own.
+        name: of a built-in model, or ``package.module:factory`` or ``file.py:factory`` for a function of your own;
+            files, and modules beside the installed ones, are looked for in the current folder.
         arguments: keyword arguments of the builder.
         shape: of one example; arguments such as ``in_features`` or ``image_size`` that are not given follow from it.
         outputs: number of outputs, likewise for ``out_features`` and ``num_classes``.
@@ -34,7 +35,7 @@ def from_name(
         >>> from_name("mlp", {"width": 5}, shape=(1, 8, 8), outputs=10)[1]
         Linear(in_features=64, out_features=5, bias=True)
     """
-    factory = _imported(name) if ":" in name else builder(name)
+    factory = function_named("model", name) if ":" in name else _built_in(name)
     given = dict(arguments or {})
     takes = _parameters(factory)
     for key in given:
@@ -54,15 +55,11 @@ def from_name(
     return model
 
 
-def _imported(name: str) -> Callable[..., Any]:
-    module, _, attribute = name.partition(":")
+def _built_in(name: str) -> Callable[..., Any]:
     try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"model: {name!r} cannot be imported ({error}); write package.module:factory") from error
-    if not callable(found):
-        raise InputError(f"model: {name!r} is a {type(found).__name__}, allowed is a function that returns a module")
-    return found  # type: ignore[no-any-return]
+        return builder(name)
+    except InputError as error:
+        raise InputError(f"{error}; or a function of yours, as package.module:factory or file.py:factory") from None
 
 
 def _parameters(factory: Callable[..., Any]) -> list[str] | None:

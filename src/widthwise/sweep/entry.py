@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from widthwise._imported import function_named
 from widthwise.errors import InputError, InputTypeError, check_choice, check_type
 from widthwise.sweep.entries import ENTRIES
 
@@ -58,13 +55,7 @@ class Entry:
                 return built_in
             except InputError as error:
                 raise InputError(f"{error}; or a function of yours, as module:function or file.py:function") from None
-        place, _, attribute = self.name.rpartition(":")
-        module = _from_file(Path(self.folder, place)) if place.endswith(".py") else _from_path(place, self.folder)
-        functions = [n for n, f in vars(module).items() if inspect.isfunction(f) and not n.startswith("_")]
-        if not callable(getattr(module, attribute, None)):
-            check_choice("run", attribute, functions)
-        found: Callable[..., Any] = getattr(module, attribute)
-        return found
+        return function_named("run", self.name, self.folder)
 
     def check_arguments(self, names: Iterable[str]) -> None:
         """Refuse an argument that the function does not take, and name one that it lacks.
@@ -106,29 +97,3 @@ def _of_function(function: Callable[..., Any], here: Path) -> Entry:
             f"run: {name} was typed in, allowed is a function in a file, so that other processes find it"
         )
     return Entry.of(f"{Path(file).name}:{name}", Path(file).parent)
-
-
-def _from_path(name: str, folder: str) -> ModuleType:
-    if folder not in sys.path:
-        sys.path.append(folder)
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise InputError(f"run: module {name!r} cannot be imported ({said}); write module:function") from error
-
-
-@functools.cache
-def _from_file(path: Path) -> ModuleType:
-    name = f"_widthwise_sweep_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise InputError(f"run: there is no file {path}")
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(f"run: {path} cannot be imported ({type(error).__name__}: {error})") from error
-    return module
