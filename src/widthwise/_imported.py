@@ -35,11 +35,10 @@ def function_named(argument: str, name: str, folder: str | Path = ".") -> Callab
     place, _, attribute = name.rpartition(":")
     here = Path(folder).absolute()
     module = _from_file(argument, here / place) if place.endswith(".py") else _from_path(argument, place, str(here))
-    found = getattr(module, attribute, None)
-    if not callable(found):
+    if not callable(getattr(module, attribute, None)):
         functions = [n for n, f in vars(module).items() if inspect.isfunction(f) and not n.startswith("_")]
         check_choice(argument, attribute, functions)
-    assert callable(found)
+    found: Callable[..., Any] = getattr(module, attribute)
     return found
 
 

@@ -105,9 +105,10 @@ def _once(title: str, differentiate: Callable[..., Any]) -> Callable[..., Any]:
         if not torch.is_grad_enabled():
             return found
         sources = [source for source in (*grads, *ctx.saved_tensors) if source is not None]
+        final: Callable[..., Any] = _Final.apply
         if not isinstance(found, tuple):
-            return _Final.apply(title, found, *sources)
-        return tuple(None if part is None else _Final.apply(title, part, *sources) for part in found)
+            return final(title, found, *sources)
+        return tuple(None if part is None else final(title, part, *sources) for part in found)
 
     return backward
 
