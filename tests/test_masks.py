@@ -15,7 +15,8 @@ from safetensors.numpy import save_file
 from torch import nn
 
 from widthwise.errors import DataError, InputError, InputTypeError
-from widthwise.masks import LayerCount, Mask, prunable
+from widthwise.masks import LayerCount, Mask
+from widthwise.weights import prunable
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from widthwise import _enforce
 from widthwise.errors import InputError
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
+from widthwise.weights import prunable
 
 
 class Tied(nn.Module):

@@ -19,12 +19,13 @@ from widthwise.checkpoint import load, save
 from widthwise.comparison import Comparison, compare
 from widthwise.compression import compress_model as compress
 from widthwise.errors import CollapseError, CollapseWarning, DataError, InputError, InputTypeError
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.meanfield import edge_of_chaos
 from widthwise.pruning import critical_sparsity, prune, register_score, scores
 from widthwise.pruning.rescale import rescale
 from widthwise.stabilize import stabilize
 from widthwise.training import TrainConfig
+from widthwise.weights import prunable
 from widthwise.widening import widen
 from widthwise.width import best_width
 

@@ -21,9 +21,10 @@ from widthwise._maskfile import pack, unpack
 from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise._version import __version__
 from widthwise.errors import DataError, InputError, InputTypeError, check_type, outlined
-from widthwise.masks import Mask, check_has_values
+from widthwise.masks import Mask
 from widthwise.models import Recipe, build, recipe_of
 from widthwise.sparse import files
+from widthwise.weights import check_has_values
 
 __all__ = ["about", "load", "save"]
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from widthwise._branches import Branch, branch_of, find_branches
 from widthwise.errors import InputError, InputTypeError, check_type
-from widthwise.masks import prunable, unwrapped
+from widthwise.weights import prunable, unwrapped
 
 __all__ = ["Branch", "Stabilized", "stabilize"]
 

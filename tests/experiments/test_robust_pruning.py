@@ -22,7 +22,7 @@ from widthwise.experiments.robust_pruning.layers import fig2
 from widthwise.experiments.robust_pruning.magnitude import table7
 from widthwise.experiments.robust_pruning.published import WINNERS, printed
 from widthwise.experiments.robust_pruning.signal import signal
-from widthwise.masks import prunable
+from widthwise.weights import prunable
 
 
 def test_figure_1_is_uniform_on_the_edge_and_loses_layers_off_it():

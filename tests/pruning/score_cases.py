@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from widthwise.masks import prunable
+from widthwise.weights import prunable
 
 
 class Attending(nn.Module):

@@ -13,12 +13,13 @@ from torch import nn
 from torch.nn import functional
 
 from widthwise.errors import CollapseError, InputError
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.pruning import critical_sparsity, dead_layers, dead_units, effective_mask, prune, scores
 from widthwise.pruning.allocation import keep_count
 from widthwise.pruning.collapse import cut_at
 from widthwise.pruning.flow import example_input
 from widthwise.pruning.selection import select
+from widthwise.weights import prunable
 
 
 @st.composite

@@ -8,8 +8,9 @@ from torch import distributed, multiprocessing, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.pruning import prune
+from widthwise.weights import prunable
 
 
 def work(rank, folder):

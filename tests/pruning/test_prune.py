@@ -15,10 +15,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from widthwise.errors import CollapseError, CollapseWarning, InputError, InputTypeError
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.pruning import critical_sparsity, prune, register_score, score_names, scores
 from widthwise.pruning.allocation import SCOPES, balanced, erk, uniform
 from widthwise.pruning.scores import registry
+from widthwise.weights import prunable
 
 
 def mlp(*widths, act=nn.Tanh):

@@ -16,10 +16,11 @@ from torch.nn import functional
 from widthwise import data as data_sets
 from widthwise import init, models
 from widthwise.errors import InputError, InputTypeError
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.pruning import prune
 from widthwise.pruning.rescale import Rescaled, rescale
 from widthwise.training import Family, TrainConfig, evaluate, objective_for, train
+from widthwise.weights import prunable
 
 WIDTH, DEPTH = 200, 16
 

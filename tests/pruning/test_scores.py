@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from widthwise import models
 from widthwise.errors import InputError, InputTypeError
-from widthwise.masks import prunable
 from widthwise.pruning import prune, score_names, scores
 from widthwise.pruning.gradients import generator_from_global
+from widthwise.weights import prunable
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch.func.hessian
 METHODS = ["grasp", "magnitude", "ntk_sap", "obd", "random", "snip", "synflow"]

@@ -14,9 +14,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from widening_cases import FACTORIES, IMAGES, OwnResNet, convnet, weights
 
 from widthwise.errors import InputError, InputTypeError
-from widthwise.masks import prunable
 from widthwise.models import build as build_again
 from widthwise.models import by_width, mlp, recipe_of
+from widthwise.weights import prunable
 from widthwise.widening import LinearBottleneck, plan, widen
 from widthwise.widening.pairs import pairs
 from widthwise.widening.sizes import Inner, _ratio, solve

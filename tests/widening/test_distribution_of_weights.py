@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from widening_cases import FACTORIES, convnet
 
 from widthwise.errors import InputError, InputTypeError
-from widthwise.masks import prunable
 from widthwise.models import by_width, mlp
 from widthwise.pruning.allocation import balanced, erk, uniform
 from widthwise.report import distribution
+from widthwise.weights import prunable
 from widthwise.widening import LastLayer, plan, sparsify_randomly, weights_at, widen
 from widthwise.widening.distribution import counts_of
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from widthwise.errors import InputError
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.models import mlp
+from widthwise.weights import prunable
 from widthwise.widening import sparsify_randomly, weights_at, widen, width_for
 
 

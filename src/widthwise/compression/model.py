@@ -22,7 +22,7 @@ from widthwise.errors import (
     check_number,
     check_type,
 )
-from widthwise.masks import check_has_values
+from widthwise.weights import check_has_values
 
 __all__ = ["CompressedModel", "compress_model"]
 

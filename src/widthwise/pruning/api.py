@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 
 from widthwise.data.sampling import first_per_class
 from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_integer, check_type
-from widthwise.masks import Mask, check_has_values, check_not_sparse, prunable, unwrapped
+from widthwise.masks import Mask
 from widthwise.pruning.allocation import SCOPES, allocate, exponential_schedule, target_count
 from widthwise.pruning.batches import Batches, Data, repeatable
 from widthwise.pruning.collapse import complain, critical_sparsity, cut_at, dead_layers
@@ -19,6 +19,7 @@ from widthwise.pruning.flow import example_input
 from widthwise.pruning.gradients import Loss
 from widthwise.pruning.scores.registry import Method, Score, find_method
 from widthwise.pruning.selection import select
+from widthwise.weights import check_has_values, check_not_sparse, prunable, unwrapped
 
 __all__ = ["prune"]
 

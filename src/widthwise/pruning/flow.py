@@ -21,8 +21,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from widthwise.errors import InputError
-from widthwise.masks import prunable, unwrapped
 from widthwise.pruning.batches import Batches, Data
+from widthwise.weights import prunable, unwrapped
 
 __all__ = ["PathCount", "example_input", "flow", "leaves"]
 

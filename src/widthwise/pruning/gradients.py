@@ -13,8 +13,8 @@ from torch.func import functional_call
 
 from widthwise._finite import first_not_finite, is_finite
 from widthwise.errors import InputError, InputTypeError, told
-from widthwise.masks import prunable, unwrapped
 from widthwise.pruning.batches import Batches, Data
+from widthwise.weights import prunable, unwrapped
 
 __all__ = [
     "Loss",

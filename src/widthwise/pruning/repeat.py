@@ -8,12 +8,13 @@ from typing import Any
 from torch import nn
 
 from widthwise.errors import InputTypeError, check_integer
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.pruning.allocation import exponential_schedule, target_count
 from widthwise.pruning.api import prune
 from widthwise.pruning.batches import Data
 from widthwise.pruning.gradients import Loss
 from widthwise.pruning.scores.registry import Score, find_method
+from widthwise.weights import prunable
 
 __all__ = ["train_prune_repeat"]
 

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from widthwise import activations
 from widthwise.activations import ActivationLike
 from widthwise.errors import InputError, check_choice, check_finite, check_number, check_type
-from widthwise.masks import Mask, check_has_values, prunable, unwrapped
+from widthwise.masks import Mask
 from widthwise.meanfield import edge_of_chaos
 from widthwise.pruning.batches import Batches, Data
 from widthwise.pruning.measured import Layer, LayerScale, as_column, measure
+from widthwise.weights import check_has_values, prunable, unwrapped
 
 __all__ = ["LayerScale", "Rescaled", "rescale"]
 

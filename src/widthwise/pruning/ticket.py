@@ -6,9 +6,10 @@ from torch import nn
 
 from widthwise.activations import ActivationLike
 from widthwise.errors import InputError
-from widthwise.masks import Mask, prunable, unwrapped
+from widthwise.masks import Mask
 from widthwise.meanfield import edge_of_chaos
 from widthwise.pruning.selection import random_masks
+from widthwise.weights import prunable, unwrapped
 
 __all__ = ["winning_ticket"]
 

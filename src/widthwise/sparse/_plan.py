@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from widthwise.errors import InputError, check_choice, check_integer, check_type
-from widthwise.masks import Mask, unwrapped
+from widthwise.masks import Mask
 from widthwise.sparse._uses import numbers, uses
 from widthwise.sparse.calibration import calibrated
+from widthwise.weights import unwrapped
 
 __all__ = ["Decision", "Policy", "places_of", "plan"]
 

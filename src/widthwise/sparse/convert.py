@@ -9,12 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from widthwise.errors import check_type
-from widthwise.masks import Mask, check_has_values, unwrapped
+from widthwise.masks import Mask
 from widthwise.sparse._handover import Handover, handovers
 from widthwise.sparse._plan import Decision, Policy, places_of, plan
 from widthwise.sparse.batch_last import batch_last
 from widthwise.sparse.conv import SparseConv2d
 from widthwise.sparse.linear import SparseLinear
+from widthwise.weights import check_has_values, unwrapped
 
 __all__ = ["AppliedReLU", "densify", "sparsify"]
 

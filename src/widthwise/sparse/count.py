@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from widthwise._enforce import Keeper
 from widthwise.errors import InputError, check_integer, check_type
-from widthwise.masks import unwrapped
 from widthwise.sparse._uses import both_uses
 from widthwise.sparse.linear import SparseWeight
+from widthwise.weights import unwrapped
 
 __all__ = ["Count", "Counts", "count"]
 

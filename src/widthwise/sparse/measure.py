@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from widthwise.errors import InputError, check_integer, check_number, check_type
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.sparse._plan import plan
 from widthwise.sparse.convert import sparsify
+from widthwise.weights import prunable
 
 __all__ = ["WHOLE", "Speed", "break_even", "interleaved", "measure_speeds", "random_mask", "sparse_layers"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from widthwise.errors import InputError, InputTypeError
-from widthwise.masks import prunable
+from widthwise.weights import prunable
 
 __all__ = ["Factory", "skeleton", "weights_at", "width_for"]
 

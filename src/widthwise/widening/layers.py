@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import nn
 
 from widthwise.errors import InputError
-from widthwise.masks import prunable
+from widthwise.weights import prunable
 
 __all__ = ["constant_outputs", "owners", "units", "whole_names"]
 

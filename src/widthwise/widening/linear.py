@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from widthwise.errors import InputError
-from widthwise.masks import prunable
+from widthwise.weights import prunable
 from widthwise.widening.layers import owners, whole_names
 from widthwise.widening.sizes import Inner
 

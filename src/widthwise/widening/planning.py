@@ -12,7 +12,8 @@ from functools import partial
 from torch import nn
 
 from widthwise.errors import InputError, InputTypeError, check_choice, check_integer, check_number
-from widthwise.masks import LayerCount, prunable
+from widthwise.masks import LayerCount
+from widthwise.weights import prunable
 from widthwise.widening import linear, nonlinear
 from widthwise.widening.counting import Factory, skeleton
 from widthwise.widening.distribution import Distribution, counts_of, kernel_size

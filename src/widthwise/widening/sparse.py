@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from widthwise.errors import check_integer
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.pruning.selection import random_masks
+from widthwise.weights import prunable
 from widthwise.widening.distribution import Distribution, Shapes, counts_of, kernel_size
 
 __all__ = ["shapes_of", "sparsify_randomly"]

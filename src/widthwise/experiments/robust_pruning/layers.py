@@ -20,13 +20,14 @@ from widthwise.data import examples_per_class
 from widthwise.experiments.common import at, canvas, load, spread_out
 from widthwise.experiments.outcome import Outcome, Row
 from widthwise.experiments.parts import in_parts
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.pruning import critical_sparsity, dead_layers, prune
 from widthwise.pruning.allocation import keep_count
 from widthwise.pruning.collapse import cut_at
 from widthwise.pruning.scores import grasp, snip
 from widthwise.pruning.selection import select
 from widthwise.report.style import LIGHT
+from widthwise.weights import prunable
 
 __all__ = ["fig2", "fig4"]
 

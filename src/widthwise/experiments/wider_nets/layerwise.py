@@ -6,11 +6,11 @@ from typing import Any
 
 from widthwise.experiments.common import at, canvas
 from widthwise.experiments.outcome import Outcome, Row
-from widthwise.masks import prunable
 from widthwise.models import resnet18
 from widthwise.pruning.allocation import balanced
 from widthwise.report.distribution import distribution
 from widthwise.report.style import LIGHT
+from widthwise.weights import prunable
 from widthwise.widening import plan
 from widthwise.widening.counting import skeleton
 

@@ -10,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise._finite import require_finite
 from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_type, told
-from widthwise.masks import Mask, unwrapped
+from widthwise.masks import Mask
+from widthwise.weights import unwrapped
 
 __all__ = ["TRAIN", "Subject", "check_examples", "subject_of"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from widthwise.masks import prunable
 from widthwise.pruning.batches import Data
 from widthwise.pruning.gradients import Loss, batches_for, mean_gradient
 from widthwise.pruning.scores.registry import register_score
+from widthwise.weights import prunable
 
 __all__ = ["magnitude", "random", "snip"]
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from widthwise.errors import InputError, check_finite, told
-from widthwise.masks import Mask, prunable
+from widthwise.masks import Mask
 from widthwise.pruning.batches import Data
 from widthwise.pruning.collapse import cut_at
 from widthwise.pruning.flow import PathCount, example_input, flow
 from widthwise.pruning.scores.registry import register_score
+from widthwise.weights import prunable
 
 __all__ = ["synflow"]
 

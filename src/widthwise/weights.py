@@ -1,0 +1,78 @@
+"""Which parameters of a model are weights that pruning may cut, and which models it cannot reach.
+
+A weight is *prunable* if its parameter has two or more dimensions.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from widthwise.errors import InputError, check_type
+
+__all__ = ["check_has_values", "check_not_sparse", "prunable", "unwrapped"]
+
+
+def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that pruning counts and cuts, by name in the model's order.
+
+    They have two or more dimensions; tied ones come once; the last layer is included. A model wrapped by
+    ``torch.compile`` or ``DistributedDataParallel`` gives the names of the model inside.
+
+    Raises:
+        InputTypeError: if ``model`` is not a module.
+        InputError: if it has no such parameter, or one without a shape yet (a lazy layer).
+
+    >>> list(prunable(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))))
+    ['0.weight', '2.weight']
+    """
+    check_type("model", model, nn.Module)
+    parameters = dict(unwrapped(model).named_parameters())
+    for name, parameter in parameters.items():
+        if nn.parameter.is_lazy(parameter):
+            raise InputError(f"model: {name!r} has no shape yet, run one batch through the model first")
+    found = {name: parameter for name, parameter in parameters.items() if parameter.dim() >= 2}
+    if not any(parameter.numel() for parameter in found.values()):
+        raise InputError(
+            "model: got no weights to prune, allowed is a model with a parameter of two or more dimensions"
+        )
+    return found
+
+
+def check_not_sparse(model: nn.Module) -> None:
+    """Refuse a model with sparse layers, whose weights are vectors of values and no mask could reach.
+
+    Raises:
+        InputError: naming the first sparse layer.
+    """
+    for name, module in model.named_modules():
+        if hasattr(module, "values") and hasattr(module, "pointers"):
+            raise InputError(
+                f"model: layer {name!r} is sparse already, {type(module).__name__}; prune the model that "
+                "widthwise.densify(model) gives back, then call sparsify again"
+            )
+
+
+def check_has_values(model: nn.Module) -> None:
+    """Refuse a model on the meta device, whose weights have shapes but no values.
+
+    Raises:
+        InputError: naming the first parameter or buffer without values.
+
+    >>> check_has_values(nn.Linear(2, 3, device="meta"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    widthwise.errors.InputError: model: 'weight' is on the meta device and has no values; load or draw them ...
+    """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta:
+            raise InputError(
+                f"model: {name!r} is on the meta device and has no values; load or draw them first, as after "
+                'model.to_empty(device="cpu")'
+            )
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside ``torch.compile`` and data-parallel wrappers."""
+    wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+    inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
