@@ -334,6 +334,28 @@ def test_branches_may_be_given_as_modules_names_or_a_predicate():
         assert all(torch.equal(state[name], results[0][name]) for name in state)
 
 
+class Contracted(nn.Module):
+    """A branch that ends in a function of a parameter, and of what a layer gives if there is one."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers, self.factor = nn.Sequential(*layers), nn.Parameter(torch.ones(3, 3))
+
+    def forward(self, x):
+        inner = torch.relu(self.layers(x)) if len(self.layers) else x
+        return x + torch.einsum("bi,ij->bj", inner, self.factor)
+
+
+def test_a_function_that_ends_a_branch_is_named_with_its_place():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(Contracted(nn.Linear(3, 3))))
+    with pytest.raises(InputError, match=r"a branch ends in einsum after '1\.0\.layers\.0', .*; let it end in a layer"):
+        stabilize(model)
+    with pytest.raises(InputError, match=r"a branch ends in einsum in '0', into which"):
+        stabilize(nn.Sequential(Contracted()))
+    with pytest.raises(InputError, match=r"branches: in '1\.0', the output of x ends a branch but"):
+        stabilize(model, ["1.0"])
+
+
 @pytest.mark.parametrize(
     ("branches", "error", "message"),
     [

@@ -66,6 +66,8 @@ _KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
     nn.TransformerDecoderLayer: ("self_attn", "multihead_attn", "linear2"),
 }
 
+_NO_FACTOR = "into which a factor cannot be folded exactly; let it end in a layer with weights or a learned scale"
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -132,8 +134,11 @@ def branch_of(model: nn.Module, name: str) -> Branch:
         return _affine(name, module)
     graph = follow(module)
     (output,) = (node for node in graph.nodes if node.op == "output")
-    end = _end(output.args[0], output, module)
-    _check_calls(graph, [end])
+    try:
+        end = _end(output.args[0], output, module)
+        _check_calls(graph, [end])
+    except InputError as error:
+        raise InputError(f"branches: in {name!r}, {str(error).removeprefix('model: ')}") from None
     return end.under(name) if name else end
 
 
@@ -172,7 +177,7 @@ def _end(node: Any, user: fx.Node, model: nn.Module) -> Branch:
         InputError: if it is not proportional to any parameters, or they serve something else too.
     """
     if not isinstance(node, fx.Node):
-        raise InputError(f"model: a branch ends in {node!r}, into which a factor cannot be folded exactly")
+        raise InputError(f"model: a branch ends in {node!r}, {_NO_FACTOR}")
     module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
     if not _only_for(user, node, module):
         raise InputError(f"model: the output of {_where(node)} ends a branch but is used elsewhere too")
@@ -189,7 +194,7 @@ def _end(node: Any, user: fx.Node, model: nn.Module) -> Branch:
             return _end(factors[0], node, model)
     if node.target in _HOMOGENEOUS or isinstance(module, _HOMOGENEOUS_MODULES):
         return _end(node.args[0], node, model)
-    raise InputError(f"model: a branch ends in {_where(node)}, into which a factor cannot be folded exactly")
+    raise InputError(f"model: a branch ends in {_where(node)}, {_NO_FACTOR}")
 
 
 def _only_for(user: fx.Node, node: fx.Node, module: nn.Module | None) -> bool:
@@ -223,8 +228,14 @@ def _check_calls(graph: fx.Graph, found: Sequence[Branch]) -> None:
 
 
 def _where(node: fx.Node) -> str:
+    """A node in a message: a module by its name, a function by the module that comes before it or that calls it."""
     if node.op == "call_module":
         return repr(str(node.target))
-    before = [source for source in node.all_input_nodes if source.op == "call_module"]
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    return f"{name} after {str(before[0].target)!r}" if before else str(name)
+    sources = list(node.all_input_nodes)
+    for source in sources:  # which grows, the nearest first
+        if source.op == "call_module":
+            return f"{name} after {str(source.target)!r}"
+        sources += [further for further in source.all_input_nodes if further not in sources]
+    calling = [str(path) for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
+    return f"{name} in {calling[-1]!r}" if calling else str(name)
