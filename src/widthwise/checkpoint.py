@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from widthwise import activations
 from widthwise._maskfile import pack, unpack
 from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise._version import __version__
@@ -79,7 +80,8 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
 
     Raises:
         DataError: if the file is missing, damaged or of another kind.
-        InputError: if the model is not built in and none is given, or the one given has other weights.
+        InputError: if the model is not built in and none is given, or the one given has other weights; if it has an
+            activation of your own that is not registered: do so before, under the name it had.
         InputTypeError: if ``path`` is no path or ``model`` no module.
     """
     if not isinstance(path, str | os.PathLike):
@@ -170,7 +172,20 @@ def _rebuilt(path: Path, recipe: Any, state: Mapping[str, Tensor], matrices: Map
             _check_fits(path, state, matrices, build(Recipe(name, arguments)))
         return build(Recipe(name, arguments))
     except Exception as error:  # a builder may raise anything at arguments it was never meant for
+        if (unknown := _unknown_activation(recipe)) is not None:
+            raise InputError(
+                f"activation: {os.fspath(path)} holds a network of {unknown!r:.80}, a name that is not registered; "
+                f"before loading, call widthwise.activations.register(Activation({unknown!r:.80}, function))"
+            ) from error
         raise DataError(f"{os.fspath(path)}: cannot rebuild the model {recipe!r:.200} ({error!s:.400})") from error
+
+
+def _unknown_activation(recipe: Any) -> str | None:
+    """The name of an activation of one's own that a recipe asks for and nothing here has."""
+    match recipe:
+        case [_, {"activation": str(name)}] if name.partition("(")[0].strip() not in activations.names():
+            return name
+    return None
 
 
 @contextmanager

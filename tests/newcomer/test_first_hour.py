@@ -190,3 +190,16 @@ def test_the_bayesian_recipe_of_the_page_conditions_a_joint_normal_distribution(
     covariance = torch.linalg.inv(precision[:, len(x) :])  # by the block inverse, not by solving with the training part
     torch.testing.assert_close(names["variance"], covariance.diag(), rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(names["mean"].flatten(), -covariance @ precision[:, : len(x)] @ y, rtol=1e-6, atol=1e-9)
+
+
+def test_a_file_whose_activation_is_not_registered_names_it(tmp_path, monkeypatch):
+    registered: dict[str, Any] = {}
+    monkeypatch.setattr("widthwise.activations.registry._REGISTERED", registered)
+    ww.activations.register(ww.activations.Activation("bent_by_me", lambda x: torch.tanh(x) + 0.1 * x))
+    model = ww.models.mlp(8, 3, width=4, activation="bent_by_me").eval()
+    ww.save(model, tmp_path / "m")
+    mine = registered.pop("bent_by_me")
+    with pytest.raises(InputError, match=r"of 'bent_by_me', a name that is not registered; before loading, call"):
+        ww.load(tmp_path / "m")
+    ww.activations.register(mine)
+    assert torch.equal(ww.load(tmp_path / "m")(X), model(X))
