@@ -168,7 +168,12 @@ def test_missing_values():
     np.testing.assert_allclose(model.predict(missing), model.predict(filled), rtol=1e-6)
     assert 0.4 < model.score(missing, y) < model.fit(x, y).score(x, y)
     empty = np.column_stack([missing, np.full(len(x), np.nan)])
-    assert np.isfinite(ww.WideSparseRegressor(**settings).fit(empty, y).predict(empty)).all()
+    with pytest.warns(UserWarning, match=rf"X: features \[{x.shape[1]}\] have no value .* leave them out") as said:
+        late = ww.WideSparseRegressor(**settings).fit(empty, y)
+    assert said[0].filename == __file__
+    assert np.isfinite(late.predict(empty)).all()
+    filled = np.column_stack([missing, np.full(len(x), 3.0)])
+    np.testing.assert_array_equal(late.predict(empty), late.predict(filled))
     with pytest.raises(ValueError, match="infinity"):
         ww.WideSparseRegressor(**settings).fit(np.where(holes, np.inf, x), y)
 

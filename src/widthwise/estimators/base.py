@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -104,6 +105,7 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
     def _start(self, x: Array, weights: Array, outputs: int) -> None:
         """A network at initialization, for standardised examples."""
         self._inputs = standard("X", x, weights)
+        self._warn_of_empty()
         source = check_random_state(self.random_state)
         budget = Budget(self.weights, self.width, self.depth, self.activation, self.last_layer)
         sample = self._standardised(x[weights > 0][:_SAMPLE])
@@ -114,6 +116,17 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
         self._source = torch.Generator().manual_seed(source.randint(2**31 - 1))
         self.n_weights_ = self.weights
         self.loss_curve_ = self._history.losses
+
+    def _warn_of_empty(self) -> None:
+        """Say which features have no value to take the mean of."""
+        empty = np.flatnonzero(np.isnan(self._inputs.mean_))
+        if len(empty):
+            names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))[empty].tolist()
+            warnings.warn(
+                f"X: features {names} have no value in the training examples, so missing='mean' has no mean for them; "
+                "they count as constant, whatever comes to predict: leave them out",
+                stacklevel=5,
+            )
 
     def _fit(self, x: Array, y: Array, weights: Array, outputs: int, labels: Array | None) -> Self:
         """Train from the start; ``labels`` say how to divide for validation."""

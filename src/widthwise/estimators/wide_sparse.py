@@ -37,7 +37,8 @@ class WideSparseRegressor(MultiOutputMixin, RegressorMixin, WideSparse):  # type
         validation_fraction: share of examples set aside.
         n_iter_no_change: epochs without a loss lower by ``tol`` after which to stop.
         tol: see there.
-        missing: ``"error"`` refuses missing values (NaN), ``"mean"`` replaces them by their feature's mean.
+        missing: ``"error"`` refuses missing values (NaN), ``"mean"`` replaces them by their feature's mean. A feature
+            without any value in training counts as constant, in prediction too, with a warning.
         n_jobs: threads; one by default, all of PyTorch's for -1.
         random_state: seed or generator of masks, weights, batches and validation.
         verbose: whether to show a bar. Before the first epoch kernels are loaded, and the first time on a machine
