@@ -14,7 +14,7 @@ from torch import nn
 from torch.library import opcheck
 
 from widthwise.errors import InputError, InputTypeError
-from widthwise.sparse import SparseLinear, _processor, _product, ops
+from widthwise.sparse import SparseLinear, _processor, _product, _small, _team, ops
 from widthwise.sparse._fallback import gradients as plain_gradients
 from widthwise.sparse._fallback import product as plain_product
 from widthwise.sparse.pattern import Pattern, row_pointers
@@ -470,3 +470,16 @@ def test_an_array_is_refused(learns, batch):
         pytest.raises(InputTypeError, match="x: got ndarray of .*as_tensor makes"),
     ):
         layer(torch.ones(batch, 3).numpy())
+
+
+def test_a_kernel_that_is_loaded_or_compiled_is_told_of_once(caplog):
+    _team._address.cache_clear(), _team._function.cache_clear(), _small._kernel.cache_clear()
+    layer = SparseLinear(torch.eye(40))
+    with caplog.at_level("INFO", logger="widthwise"), torch.no_grad():
+        for batch in (1, 30):
+            caplog.clear()
+            for _ in range(2):
+                layer(torch.ones(batch, 40))
+            names = [record.getMessage().split(":")[0] for record in caplog.records]
+            assert names
+            assert len(set(names)) == len(names)

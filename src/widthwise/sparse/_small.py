@@ -12,7 +12,7 @@ from torch.compiler import is_compiling
 
 from widthwise.sparse._cuts import bounds, pieces, shape
 from widthwise.sparse._scratch import scratch, scratch_address
-from widthwise.sparse._team import CHECKS, run, threads
+from widthwise.sparse._team import CHECKS, announce, run, threads
 from widthwise.sparse._types import index_dtype, is_native, suffix
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def _kernel(alone: bool, dtype: torch.dtype, columns: torch.dtype) -> Callable[.
     """What runs at once, for one example or several; None if there is nothing for the types."""
     if not is_native(_CPU, dtype, columns):
         return None
+    name = f"{'one' if alone else 'few'}_now_{suffix(dtype, columns)}"
+    announce(name)
     from widthwise.sparse._kernels.build import direct  # it takes a while to load
 
-    return direct(f"{'one' if alone else 'few'}_now_{suffix(dtype, columns)}")
+    return direct(name)

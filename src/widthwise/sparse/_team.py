@@ -9,6 +9,7 @@ lock.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from torch import Tensor
 
 from widthwise.sparse._guard import Pointers, guarded
 
-__all__ = ["CHECKS", "Pointers", "run", "threads"]
+__all__ = ["CHECKS", "Pointers", "announce", "run", "threads"]
 
+_log = logging.getLogger(__name__)
 Table = ctypes.Array[ctypes.c_int64]
 _Kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 CHECKS = os.environ.get("WIDTHWISE_CHECK_BOUNDS", "0") not in ("", "0")
@@ -32,6 +34,11 @@ def threads(work: float) -> int:
     """How many threads ``work`` multiply-adds are worth: PyTorch's number, one below a few microseconds each."""
     worth = int(work / 50_000)
     return min(torch.get_num_threads(), worth) if worth > 1 else 1  # asking takes as long as a small layer
+
+
+def announce(name: str) -> None:
+    """Say which kernel is about to be loaded, which takes a while, or compiled, which takes seconds."""
+    _log.info("kernel %s: loading it, after compiling it if this is the first time on this machine", name)
 
 
 def run(name: str, threads: int, *arguments: Tensor | Pointers | int | None) -> None:
@@ -64,6 +71,7 @@ def _table(size: int) -> type[Table]:
 
 @cache
 def _address(name: str) -> int:
+    announce(name)
     from widthwise.sparse._kernels.build import compiled  # it takes a while to load
 
     return compiled(name)
