@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -191,15 +191,15 @@ def check_finite(name: str, tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
+def told(what: Callable[[], str]) -> Iterator[None]:
     """Say what a caller's own function was given when it refuses it.
 
     Raises:
-        InputError: in place of what the function raised, ``what`` followed by the first line of its message.
+        InputError: in place of what the function raised, what ``what`` says followed by the first line of its message.
     """
     try:
         yield
     except (torch.OutOfMemoryError, NotImplementedError, InputError, InputTypeError):
         raise
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-        raise InputError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
+        raise InputError(f"{what()}: {str(error).strip().partition(chr(10))[0]}") from error

@@ -63,7 +63,7 @@ class Difference(nn.Module):
             InputError: if the module fails on the batch.
         """
         moved = {name: p + self.eps * self.displacement[flat_name(name)] for name, p in self.base.origin().items()}
-        with told(self.base.failure(x)):
+        with told(lambda: self.base.failure(x)):
             before = self.base(x)
             out: Tensor = (self.base.at(moved, x) - before) / self.eps
         if not self._warned:

@@ -59,7 +59,7 @@ class Linearized(nn.Module):
         Raises:
             InputError: if the module fails on the batch.
         """
-        with told(self.base.failure(x)):
+        with told(lambda: self.base.failure(x)):
             value, moved = self._pushed(lambda params: self.base.at(params, x))
         return moved if self.difference else value + moved
 

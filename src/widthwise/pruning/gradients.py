@@ -102,7 +102,7 @@ def loss_on(model: nn.Module, loss: Loss, x: Tensor, y: Any, weights: Mapping[st
             depend on a parameter.
     """
     output = output_of(model, x, weights)
-    with told(f"loss: fails on an output {_outline(output)} and a y {_outline(y)}"):
+    with told(lambda: f"loss: fails on an output {_outline(output)} and a y {_outline(y)}"):
         value = loss(output, y)
     if not isinstance(value, Tensor) or value.dim() != 0:
         got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -169,7 +169,7 @@ def output_of(model: nn.Module, x: Tensor, weights: Mapping[str, Tensor] | None 
     """
     before = _random_state(x)
     inner = unwrapped(model)
-    with told(f"model: fails on an x {_outline(x)}, its weights being {_dtypes(inner)}"):
+    with told(lambda: f"model: fails on an x {_outline(x)}, its weights being {_dtypes(inner)}"):
         output = inner(x) if weights is None else functional_call(inner, dict(weights), (x,))
     if not torch.equal(before, _random_state(x)):
         warnings.warn(

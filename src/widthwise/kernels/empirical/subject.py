@@ -98,7 +98,7 @@ def _trial(model: nn.Module, x: Tensor) -> tuple[Tensor, list[nn.Module]]:
     owners = [m for m in model.modules() if any(True for _ in m.parameters(recurse=False))]
     hooks = [m.register_forward_pre_hook(lambda module, _: order.append(module)) for m in owners]
     try:
-        with torch.no_grad(), told(f"model: fails on examples of shape {tuple(x.shape[1:])} and {x.dtype}"):
+        with torch.no_grad(), told(lambda: f"model: fails on examples of shape {tuple(x.shape[1:])} and {x.dtype}"):
             out = model(x)
             again, alone = model(x), model(x[:1])
     finally:

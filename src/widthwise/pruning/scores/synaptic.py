@@ -65,7 +65,7 @@ def synflow(model: nn.Module, data: Data | None = None, loss: Any = None) -> dic
 def _path_sum(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """The sum over all paths, for an input scaled so that it can be represented; zero if there is no path."""
     x = x.double() if x.is_floating_point() else x
-    with told(f"model: fails on one example of ones, of shape {tuple(x.shape)}"):
+    with told(lambda: f"model: fails on one example of ones, of shape {tuple(x.shape)}"):
         total = flow(model, weights, x, PathCount())
     if x.is_floating_point() and not 1 / _FAR < total < _FAR:
         total = flow(model, weights, x * (_FAR if total < 1 else 1 / _FAR), PathCount())
