@@ -68,7 +68,8 @@ def read(name: str, files: Sequence[Path]) -> Dataset:
 
 
 def _join(files: Sequence[Path]) -> tuple[_Layout, NDArray[Any], NDArray[Any]]:
-    layouts, batches = zip(*(_records(file) for file in files), strict=True)
+    read = [_records(file) for file in files]  # Python 3.11 leaks when what is unpacked into a call fails
+    layouts, batches = zip(*read, strict=True)
     for file, layout in zip(files, layouts, strict=True):
         if layout != layouts[0]:
             raise _mixed(file)
