@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from widthwise._lazymask import Unread
-from widthwise._tensorfile import read_sizes, read_tensors, write_tensors
+from widthwise._tensorfile import read_sizes, read_tensors, steady, write_tensors
 from widthwise.errors import DataError
 
 __all__ = ["pack", "read_masks", "unpack", "write_masks"]
@@ -40,7 +40,7 @@ def read_masks(path: Path) -> Mapping[str, Tensor]:
         DataError: if the file is missing, damaged, of another kind or of a version not known here.
     """
     if pathlib.Path(path).is_file() and pathlib.Path(path).stat().st_size > _LARGE:
-        return _unread(path)
+        return steady(path, lambda: _unread(path))
     header, packed = read_tensors(path, _KIND, _VERSION, {"shapes": dict})
     shapes = header["shapes"]
     if not all(map(_is_shape, shapes.values())):

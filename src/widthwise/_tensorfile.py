@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,9 +16,11 @@ from torch import Tensor
 from widthwise._atomic import atomic_path
 from widthwise.errors import DataError
 
-__all__ = ["read_sizes", "read_state", "read_tensors", "write_tensors"]
+__all__ = ["read_sizes", "read_state", "read_tensors", "steady", "write_tensors"]
 
 Path = str | os.PathLike[str]
+T = TypeVar("T")
+_PATIENCE = 100  # times a file may be replaced by others just while it is opened
 
 
 def write_tensors(
@@ -116,7 +118,8 @@ def read_state(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _opened(path: Path, kind: str) -> Iterator[Any]:
     place = os.fspath(path)
     try:
-        with safe_open(place, "pt", device="cpu") as file:
+        # the library opens it twice by name: for the header, and for the tensors
+        with steady(place, lambda: safe_open(place, "pt", device="cpu")) as file:
             yield file
     except DataError:
         raise
@@ -124,6 +127,31 @@ def _opened(path: Path, kind: str) -> Iterator[Any]:
     except (SafetensorError, OSError, TypeError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise DataError(f"{place}: {_trouble(path, kind)} ({said:.200})") from error
+
+
+def steady(path: Path, opening: Callable[[], T]) -> T:
+    """What ``opening`` gives of one and the same file, however often it opens it by name.
+
+    In between another process may put a new file there; the header of the one with the contents of the other would
+    pass for a whole file. Then it is opened anew.
+
+    Raises:
+        DataError: if that happens again and again.
+    """
+    for _ in range(_PATIENCE):
+        before = _identity(path)
+        found = opening()
+        if _identity(path) == before:
+            return found
+    raise DataError(f"{os.fspath(path)}: is replaced again and again while it is read")
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)  # noqa: PTH116  # any path that safetensors takes
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _tensors(file: Any) -> dict[str, Tensor]:
