@@ -151,8 +151,12 @@ def test_a_full_disk_is_an_oserror_and_the_old_file_stays(tmp_path, monkeypatch)
 def test_a_missing_file_and_wrong_types(tmp_path):
     with pytest.raises(DataError, match="cannot be opened"):
         checkpoint.load(tmp_path / "none")
+    with pytest.raises(DataError, match="is a folder, allowed is a file"):
+        checkpoint.load(tmp_path)
     with pytest.raises(InputTypeError, match="model: got 3"):
         checkpoint.save(3, tmp_path / "m")
+    with pytest.raises(InputTypeError, match="about: got 'mine' of type str, allowed is Mapping"):
+        checkpoint.save(mlp(4, 2, width=3), tmp_path / "m", about="mine")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -76,6 +76,8 @@ def _trouble(path: Path, kind: str) -> str:
     try:
         with open(path, "rb") as file:  # noqa: PTH123  # any path that safetensors takes
             start = file.read(3)
+    except IsADirectoryError:
+        return "is a folder, allowed is a file"
     except OSError:
         return "cannot be opened"
     if start[:2] == b"PK" or re.match(rb"\x80[\x02-\x05][^\0]", start):  # ours may begin with 80 02 00

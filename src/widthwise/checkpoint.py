@@ -129,7 +129,7 @@ def _written(recipe: Recipe | None) -> list[Any] | None:
 
 
 def _checked_about(about: Mapping[str, object] | None) -> dict[str, object]:
-    found = dict(about or {})
+    found = dict(check_type("about", {} if about is None else about, Mapping))
     for name, value in found.items():
         try:
             json.dumps({name: value})

@@ -161,6 +161,8 @@ def test_missing_values():
     missing = np.where(holes, np.nan, x)
     with pytest.raises(ValueError, match="NaN"):
         ww.WideSparseRegressor(weights=100).fit(missing, y)
+    with pytest.raises(InputError, match="missing: got 'median', allowed are error, mean"):
+        ww.WideSparseRegressor(weights=100, missing="median").fit(missing, y)
     settings = {"weights": 100, "missing": "mean", "max_iter": 20, "random_state": 0}
     model = ww.WideSparseRegressor(**settings).fit(missing, y)
     filled = np.where(holes, np.nanmean(missing, 0), x)

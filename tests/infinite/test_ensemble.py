@@ -10,6 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 import widthwise as ww
+from widthwise.errors import InputTypeError
 from widthwise.infinite import MLP, Ensemble
 from widthwise.infinite.estimators import InfiniteWidthClassifier, InfiniteWidthRegressor
 
@@ -181,3 +182,16 @@ def test_estimators_name_bad_arguments():
             model.fit(X, [0.0, 1.0])
     with pytest.raises(ww.InputError, match="return_cov"):
         InfiniteWidthRegressor().fit(X, [0.0, 1.0]).predict(X, return_std=True, return_cov=True)
+
+
+def test_an_ensemble_wants_one_dtype():
+    network, x, new, y = problem()
+    H, H_new = network.ntk(x), network.ntk(new, x)
+    with pytest.raises(InputTypeError, match=r"targets: got dtype torch.int64, allowed is that of ntk, torch.float64"):
+        Ensemble(H, y.long())
+    with pytest.raises(InputTypeError, match=r"targets: got dtype torch.float64, allowed .* torch.float32"):
+        Ensemble(H.float(), y)
+    with pytest.raises(InputTypeError, match="ntk: got dtype torch.int64, allowed are floating-point numbers"):
+        Ensemble(torch.eye(7, dtype=torch.int64), y)
+    with pytest.raises(InputTypeError, match="across: got dtype torch.float32"):
+        Ensemble(H, y).mean(H_new.float())

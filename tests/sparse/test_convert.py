@@ -12,6 +12,7 @@ from widthwise.sparse._uses import numbers
 from widthwise.sparse.calibration import _calibrated, _dense_rates, _probes, _sparse_rates, calibrated
 from widthwise.sparse.convert import AppliedReLU
 from widthwise.sparse.cost import CostModel, Pair, Rates
+from widthwise.weights import prunable
 
 
 def rates(weight, number=0.0, call=0.0):
@@ -172,6 +173,22 @@ def test_layers_that_must_stay_dense_say_why(spoil, says):
     spoil(model)
     reasons = [decision.reason for decision in plan(model)]
     assert any(says in reason for reason in reasons) if says else not any(reasons)
+
+
+def test_a_layer_that_must_stay_dense_tells_how_many_of_its_weights_live():
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5)).bfloat16()
+    mask = ww.prune(model, 0.8, "random")
+    alive = {decision.name: (decision.kept, decision.weights) for decision in plan(model, policy="always")}
+    assert alive == {name: (int(mask[f"{name}.weight"].sum()), mask[f"{name}.weight"].numel()) for name in ("0", "2")}
+
+
+def test_sparsify_says_where_the_zeros_are_that_it_cannot_use(caplog):
+    model = nn.ModuleDict({"memory": nn.LSTM(4, 6), "head": nn.Linear(6, 5)})
+    alive = {name: torch.ones_like(p, dtype=torch.bool) for name, p in prunable(model).items()}
+    alive["memory.weight_hh_l0"][:, 1:] = False
+    ww.Mask(alive).apply(model)
+    sparsify(model, policy="always")
+    assert "the mask cuts only memory.weight_hh_l0; allowed are weights of nn.Linear and nn.Conv2d" in caplog.text
 
 
 def test_sparsify_says_what_stays_dense(caplog):

@@ -80,7 +80,6 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
         return self._engine.model(0)
 
     def _settings(self) -> Settings:
-        check_choice("missing", self.missing, ("error", "mean"))
         if self.n_jobs is not None and self.n_jobs != -1:
             check_integer("n_jobs", self.n_jobs, 1)
         return Settings(
@@ -94,7 +93,7 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
         )
 
     def _validated(self, X: ArrayLike, **options: Any) -> Any:
-        finite = "allow-nan" if self.missing == "mean" else True
+        finite = "allow-nan" if check_choice("missing", self.missing, ("error", "mean")) == "mean" else True
         try:
             return validate_data(self, X, dtype=_DTYPES, ensure_all_finite=finite, **options)
         except ValueError as error:

@@ -21,7 +21,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from widthwise.errors import InputError, check_finite, check_integer, check_number, check_type
+from widthwise.errors import InputError, InputTypeError, check_finite, check_integer, check_number, check_type
 
 __all__ = ["Ensemble"]
 
@@ -44,7 +44,7 @@ class Ensemble:
             ones.
 
     Raises:
-        InputTypeError: if a kernel or the targets are not tensors.
+        InputTypeError: if a kernel or the targets are not tensors of one floating-point dtype.
         InputError: if they do not match or are not finite; if the kernel is not symmetric; if ``learning_rate`` is not
             below :attr:`largest_learning_rate`, so that descent diverges.
 
@@ -57,9 +57,12 @@ class Ensemble:
 
     def __init__(self, ntk: Tensor, targets: Tensor, *, ridge: float = 0.0, learning_rate: float | None = None) -> None:
         _check_square("ntk", ntk)
+        if not ntk.is_floating_point():
+            raise InputTypeError(f"ntk: got dtype {ntk.dtype}, allowed are floating-point numbers")
         check_finite("targets", check_type("targets", targets, Tensor))
         if targets.ndim not in (1, 2) or len(targets) != len(ntk):
             raise InputError(f"targets: got shape {tuple(targets.shape)}, allowed is ({len(ntk)},) or ({len(ntk)}, k)")
+        _check_dtype("targets", targets, ntk)
         self.ntk, self.targets = ntk, targets
         self.ridge = check_number("ridge", ridge, low=0.0)
         self.learning_rate = learning_rate
@@ -110,6 +113,7 @@ class Ensemble:
             ``(m, m)``, or variances ``(m,)``.
         """
         _check_square("prior", prior)
+        _check_dtype("prior", prior, self.ntk)
         self._check_across("prior_across", prior_across)
         share = self._solved(self._check_across("across", across).mT, time).mT
         if prior_new.ndim == 1:
@@ -174,7 +178,13 @@ class Ensemble:
         check_type(name, across, Tensor)
         if across.ndim != 2 or across.shape[1] != len(self.ntk):
             raise InputError(f"{name}: got shape {tuple(across.shape)}, allowed is (m, {len(self.ntk)})")
+        _check_dtype(name, across, self.ntk)
         return across
+
+
+def _check_dtype(name: str, got: Tensor, ntk: Tensor) -> None:
+    if got.dtype != ntk.dtype:
+        raise InputTypeError(f"{name}: got dtype {got.dtype}, allowed is that of ntk, {ntk.dtype}")
 
 
 def _check_square(name: str, matrix: Tensor) -> None:

@@ -81,6 +81,7 @@ def prune(
     plan = _Plan(
         method=known,
         keep=target_count(sum(weight.numel() for weight in prunable(model).values()), sparsity, budget),
+        asked=f"budget: got {budget}" if sparsity is None else f"sparsity: got {sparsity}",
         scope=check_choice("scope", scope, SCOPES),
         rounds=check_integer("rounds", known.rounds if rounds is None else rounds, 1),
         seed=check_integer("seed", seed, 0, 2**63 - 1),
@@ -99,6 +100,7 @@ def prune(
 class _Plan:
     method: Method
     keep: int
+    asked: str
     scope: str
     rounds: int
     seed: int
@@ -112,7 +114,10 @@ def _search(model: nn.Module, plan: _Plan, data: Data | None, loss: Loss | None)
         check_finite(f"model: {name!r}", weight.detach())
     alive = Mask.of(model) or Mask.dense(model)
     if plan.keep > alive.kept:
-        raise InputError(f"budget: got {plan.keep}, allowed are at most {alive.kept}, the weights of the mask in force")
+        raise InputError(
+            f"{plan.asked}, which keeps {plan.keep} weights, but the mask in force keeps {alive.kept}; allowed is to "
+            "keep at most as many, or to lift it with widthwise.Mask.remove(model)"
+        )
     counts = exponential_schedule(alive.kept, plan.keep, plan.rounds)
     with _restored(weights if len(counts) > 1 else {}):
         for keep in counts:

@@ -21,6 +21,8 @@ __all__ = ["Decision", "Policy", "places_of", "plan"]
 Policy = Literal["auto", "always"]
 _PLACES = 64  # at which a convolution uses each weight, if no example tells: a picture of 8 x 8, as deep layers see it
 _KINDS = (nn.Linear, nn.Conv2d)
+FULL = "stays dense: no weight is zero"
+_NOT_PLAIN = "stays dense: not a plain layer (a subclass, or its weight is computed)"
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,15 @@ def _decide(
     name: str, layer: nn.Module, mask: Tensor | None, shared: Collection[int], measured: bool,
     uses: tuple[int, float], training: bool,
 ) -> Decision:  # fmt: skip
-    weight: Tensor = layer._parameters.get("weight")  # type: ignore[assignment]
+    weight: Tensor | None = layer._parameters.get("weight")
+    if weight is None:
+        return Decision(name, 0, 0, 0.0, 0.0, _NOT_PLAIN)
+    kept = int((weight if mask is None else mask).count_nonzero())
     reason = _obstacle(layer, weight, shared)
     if reason:
-        return Decision(name, 0 if weight is None else weight.numel(), 0, 0.0, 0.0, reason)
-    kept = int((weight if mask is None else mask).count_nonzero())
+        return Decision(name, weight.numel(), kept, 0.0, 0.0, reason)
     if kept == weight.numel():
-        return Decision(name, kept, kept, 0.0, 0.0, "stays dense: no weight is zero")
+        return Decision(name, kept, kept, 0.0, 0.0, FULL)
     if not measured:
         return Decision(name, weight.numel(), kept, 0.0, 0.0, "")
     batch, places = uses
@@ -148,10 +152,10 @@ def _decide(
     return Decision(name, weight.numel(), kept, dense, sparse, slower)
 
 
-def _obstacle(layer: nn.Module, weight: Tensor | None, shared: Collection[int]) -> str:
+def _obstacle(layer: nn.Module, weight: Tensor, shared: Collection[int]) -> str:
     """Why ``layer`` can't become sparse, whatever its zeros."""
-    if type(layer) not in _KINDS or weight is None:
-        return "stays dense: not a plain layer (a subclass, or its weight is computed)"
+    if type(layer) not in _KINDS:
+        return _NOT_PLAIN
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         return f"stays dense: it pads with {layer.padding_mode}, not with zeros"
     if id(weight) in shared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from widthwise.errors import check_type
 from widthwise.masks import Mask
 from widthwise.sparse._handover import Handover, handovers
-from widthwise.sparse._plan import Decision, Policy, places_of, plan
+from widthwise.sparse._plan import FULL, Decision, Policy, places_of, plan
 from widthwise.sparse.batch_last import batch_last
 from widthwise.sparse.conv import SparseConv2d
 from widthwise.sparse.linear import SparseLinear
@@ -73,7 +73,7 @@ def sparsify(
     places = places_of(inner, mask)
     chosen = [decision.name for decision in decisions if decision.converts]
     if policy == "always" and not chosen and not any(isinstance(module, tuple(_BACK)) for module in inner.modules()):
-        _log.warning("%s", _nothing(decisions))
+        _log.warning("%s", _nothing(places, decisions))
     if chosen == [""]:
         whole: nn.Module = _converted(inner, places.get("weight"))
         return whole
@@ -86,11 +86,18 @@ def sparsify(
     return model
 
 
-def _nothing(decisions: Sequence[Decision]) -> str:
+def _nothing(places: Mapping[str, Tensor], decisions: Sequence[Decision]) -> str:
     """Why nothing became sparse."""
+    cut = [name for name, alive in places.items() if not alive.all()]
+    layers = {f"{decision.name}.weight" if decision.name else "weight" for decision in decisions}
+    if cut and not layers.intersection(cut):
+        return (
+            f"sparsify: nothing became sparse, as the mask cuts only {', '.join(cut)}; "
+            "allowed are weights of nn.Linear and nn.Conv2d"
+        )
     if not decisions:
         return "sparsify: nothing became sparse, as the model has no nn.Linear and no nn.Conv2d"
-    if all(decision.kept == decision.weights for decision in decisions):
+    if all(decision.reason == FULL for decision in decisions):
         return "sparsify: nothing became sparse, as no weight is zero; prune the model first, as by widthwise.prune"
     return f"sparsify: nothing became sparse; {'; '.join(map(str, decisions))}"
 
