@@ -53,7 +53,8 @@ class Count:
         try:
             check()
         except AssertionError as error:
-            self.broke[str(error)[:2000]] += 1
+            said = str(error)
+            self.broke[said if len(said) < 2000 else f"{said[:200]} ... {said[-1800:]}"] += 1
             return False
         return True
 

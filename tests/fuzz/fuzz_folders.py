@@ -36,7 +36,7 @@ _FILE = (InputError, InputTypeError, OSError)
 
 def _plan_in(data: bytes, folder: Path) -> object:
     """A sweep's config; what it names is not imported, since to name code is what it is for."""
-    with patch("widthwise.sweep.entry.importlib.import_module", _not_imported):
+    with patch("widthwise._imported.importlib.import_module", _not_imported):
         plan = read_plan(in_file(data, folder, "s.toml"))
     return plan.runs() if len(data) < 500 else plan
 
