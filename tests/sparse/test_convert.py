@@ -266,6 +266,13 @@ def test_costs_are_measured_once_and_read_again(tmp_path, monkeypatch, kind):
     _calibrated.cache_clear()
 
 
+def test_a_model_without_values_is_refused_by_name():
+    model = nn.Sequential(nn.Linear(2, 2, device="meta"))
+    for call in (plan, sparsify):
+        with pytest.raises(InputError, match=r"0\.weight.*meta"):
+            call(model)
+
+
 def test_a_place_between_two_batches_costs_between_them():
     sparse = Rates((2.0, 2.0), (0.5, 0.5), (0.0, 8.0))
     model = CostModel((1, 4), Pair(Rates((1.0, 3.0), (0.0, 0.0), (0.0, 0.0)), sparse), FAST.step)

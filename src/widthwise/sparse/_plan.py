@@ -14,7 +14,7 @@ from widthwise.errors import InputError, check_choice, check_integer, check_type
 from widthwise.masks import Mask
 from widthwise.sparse._uses import numbers, uses
 from widthwise.sparse.calibration import calibrated
-from widthwise.weights import unwrapped
+from widthwise.weights import check_has_values, unwrapped
 
 __all__ = ["Decision", "Policy", "places_of", "plan"]
 
@@ -75,10 +75,10 @@ def plan(
         example: a batch.
 
     Raises:
-        InputError: for an unknown policy, a batch below 1, or a mask of another model.
+        InputError: for an unknown policy, a batch below 1, a mask of another model, or a model without values.
         InputTypeError: for an argument of the wrong type.
     """
-    check_type("model", model, nn.Module)
+    check_has_values(check_type("model", model, nn.Module))
     check_choice("policy", policy, ("auto", "always"))
     inner = unwrapped(model)
     places, times = places_of(inner, mask), _uses(inner, batch, example)

@@ -15,7 +15,7 @@ from widthwise.sparse._plan import FULL, Decision, Policy, places_of, plan
 from widthwise.sparse.batch_last import batch_last
 from widthwise.sparse.conv import SparseConv2d
 from widthwise.sparse.linear import SparseLinear
-from widthwise.weights import check_has_values, unwrapped
+from widthwise.weights import unwrapped
 
 __all__ = ["AppliedReLU", "densify", "sparsify"]
 
@@ -65,7 +65,6 @@ def sparsify(
     >>> print(sparsify(mlp, policy="always")[0])
     SparseLinear(in_features=4, out_features=3, nnz=4, connectivity=0.3333)
     """
-    check_has_values(check_type("model", model, nn.Module))
     decisions = plan(model, mask, policy=policy, batch=batch, training=training, example=example)
     for decision in decisions:
         _log.info("%s", decision)
