@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from widthwise.errors import InputError, InputTypeError
@@ -128,8 +128,9 @@ def test_balanced_is_figure_4_where_that_is_defined(sizes, data):
     sizes = sorted(sizes, reverse=True)
     last_bin = sum(size - sizes[-1] for size in sizes)
     remove = data.draw(st.integers(0, last_bin))
-    kept = balanced(named(sizes), sum(sizes) - remove)
-    assert list(kept.values()) == figure_4(sizes, remove)
+    expected = figure_4(sizes, remove)
+    assume(min(expected) >= 0)  # it may take more from the largest layer than that has left
+    assert list(balanced(named(sizes), sum(sizes) - remove).values()) == expected
 
 
 def test_balanced_beyond_the_last_bin_cuts_all_layers_alike():
