@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from widthwise import models
+from widthwise import checkpoint, models
 from widthwise.errors import InputError, InputTypeError
+from widthwise.init import edge_of_chaos_
+from widthwise.pruning import prune
+from widthwise.sparse import densify, sparsify
 from widthwise.stabilize import stabilize
 
 
@@ -174,6 +177,45 @@ def test_a_language_model_whose_embedding_cannot_be_traced_is_handled():
 def test_a_network_that_is_stable_already_is_refused():
     with pytest.raises(InputError, match=r"stage1\.0\.branch\.norm2' is scaled already, by 0\.333"):
         stabilize(models.resnet20(stable=True))
+
+
+def again(model: nn.Module) -> None:
+    with pytest.raises(InputError, match="were scaled by an earlier call, the first '.*'; allowed is one call"):
+        stabilize(model)
+
+
+def test_a_second_call_is_refused_and_leaves_the_model(case, tmp_path):
+    build, _, _, first = case
+    model = build()
+    stabilize(model)
+    weight = model.get_parameter(first).detach().clone()
+    again(model)
+    again(copy.deepcopy(model))
+    again(nn.Sequential(model, nn.Linear(3, 3)))
+    with pytest.raises(InputError, match="scaled by an earlier call"):
+        stabilize(model, [first.rpartition(".")[0]])
+    checkpoint.save(model, tmp_path / "m.safetensors")
+    again(checkpoint.load(tmp_path / "m.safetensors", build()))
+    assert torch.equal(model.get_parameter(first), weight)
+    checkpoint.save(build(), tmp_path / "new.safetensors")
+    stabilize(checkpoint.load(tmp_path / "new.safetensors", model))
+
+
+def test_weights_drawn_anew_may_be_scaled_anew_but_what_ends_a_branch_must_be_among_them():
+    bare = models.resnet20(width=0.25, batch_norm=False)
+    normed = models.resnet20(width=0.25)
+    for model in (bare, normed):
+        stabilize(model)
+        edge_of_chaos_(model, "relu")
+    assert stabilize(bare).blocks == 9
+    again(normed)  # the factor is in its BatchNorm
+
+
+def test_sparse_layers_remember_that_they_were_scaled():
+    model = models.residual_mlp(in_features=8, out_features=2, width=8, depth=3)
+    stabilize(model)
+    prune(model, 0.8, "random")
+    again(densify(sparsify(model, policy="always")))
 
 
 @pytest.mark.parametrize("norm_first", [False, True])

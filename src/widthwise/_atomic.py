@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from widthwise._locks import hold_alone
+from widthwise.errors import check_path
 
 __all__ = ["atomic_path", "check_folder", "made_folder", "write_text"]
 
@@ -28,8 +29,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OSError: if the folder cannot be written or the disk is full, ``path`` is a folder, or a file stands where its
             folder should be.
+        InputTypeError: if ``path`` is no path.
     """
-    target = Path(path)
+    target = Path(check_path("path", path))
     if target.is_dir():
         raise IsADirectoryError(f"path: got {os.fspath(path)!r}, a folder; allowed is the name of a file")
     made_folder(target.parent)
@@ -54,7 +56,7 @@ def made_folder(path: str | os.PathLike[str]) -> Path:
     Raises:
         OSError: if it cannot be made, because a file stands in its place, say.
     """
-    folder = Path(path)
+    folder = Path(check_path("out", path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

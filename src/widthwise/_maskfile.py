@@ -15,7 +15,7 @@ from torch import Tensor
 
 from widthwise._lazymask import Unread
 from widthwise._tensorfile import read_sizes, read_tensors, steady, write_tensors
-from widthwise.errors import DataError
+from widthwise.errors import DataError, check_path
 
 __all__ = ["pack", "read_masks", "unpack", "write_masks"]
 
@@ -39,6 +39,7 @@ def read_masks(path: Path) -> Mapping[str, Tensor]:
     Raises:
         DataError: if the file is missing, damaged, of another kind or of a version not known here.
     """
+    check_path("path", path)
     if pathlib.Path(path).is_file() and pathlib.Path(path).stat().st_size > _LARGE:
         return steady(path, lambda: _unread(path))
     header, packed = read_tensors(path, _KIND, _VERSION, {"shapes": dict})

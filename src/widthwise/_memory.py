@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["available_memory", "gib", "keep_freed"]
+from widthwise.errors import InputError
+
+__all__ = ["available_memory", "check_room", "gib", "keep_freed"]
 
 _MEMINFO = Path("/proc/meminfo")
 _KEPT = 31 << 20
@@ -30,13 +32,31 @@ def available_memory(device: torch.device | None = None) -> int | None:
     return None
 
 
+def check_room(what: str, needed: float, allowed: str, device: torch.device | None = None, share: float = 1.0) -> None:
+    """Refuse what does not fit into memory, before it is begun.
+
+    Args:
+        what: the argument's name and what takes the memory, for the message.
+        needed: bytes.
+        allowed: instead.
+        device: where; the CPU by default.
+        share: of what is free that may be taken.
+
+    Raises:
+        InputError: if it needs more; the message says how much there is.
+    """
+    free = available_memory(device)
+    if free is not None and needed > share * free:
+        raise InputError(f"{what} takes {gib(needed)} and {gib(free)} are free; allowed {allowed}")
+
+
 def gib(size: float) -> str:
     """Bytes as a text in GiB.
 
     >>> gib(3 * 2**29)
     '1.5 GiB'
     """
-    return f"{size / 2**30:.3g} GiB"
+    return f"{min(size, 2**999) / 2**30:.3g} GiB"
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from widthwise._atomic import atomic_path
-from widthwise.errors import DataError
+from widthwise.errors import DataError, check_path
 
 __all__ = ["read_sizes", "read_state", "read_tensors", "steady", "write_tensors"]
 
@@ -37,6 +37,7 @@ def write_tensors(
 
     Raises:
         OSError: if the folder cannot be written or the disk is full.
+        InputTypeError: if ``path`` is no path.
     """
     copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     metadata = {kind: json.dumps({"version": version, **header})}
@@ -78,8 +79,8 @@ def _trouble(path: Path, kind: str) -> str:
             start = file.read(3)
     except IsADirectoryError:
         return "is a folder, allowed is a file"
-    except OSError:
-        return "cannot be opened"
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
     if start[:2] == b"PK" or re.match(rb"\x80[\x02-\x05][^\0]", start):  # ours may begin with 80 02 00
         return (
             "was written by torch.save or another pickle, which is never read here; fill a model with "
@@ -118,7 +119,7 @@ def read_state(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[Any]:
-    place = os.fspath(path)
+    place = check_path("path", path)
     try:
         # the library opens it twice by name: for the header, and for the tensors
         with steady(place, lambda: safe_open(place, "pt", device="cpu")) as file:
@@ -127,8 +128,8 @@ def _opened(path: Path, kind: str) -> Iterator[Any]:
         raise
     # A size beyond 63 bits, for one, is a TypeError.
     except (SafetensorError, OSError, TypeError, ValueError, RuntimeError) as error:
-        said = " ".join(str(error).split())
-        raise DataError(f"{place}: {_trouble(path, kind)} ({said:.200})") from error
+        said = "" if isinstance(error, OSError) else f" ({' '.join(str(error).split()):.200})"
+        raise DataError(f"{place}: {_trouble(path, kind)}{said}") from error
 
 
 def steady(path: Path, opening: Callable[[], T]) -> T:

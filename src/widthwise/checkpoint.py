@@ -19,19 +19,20 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from widthwise import activations
 from widthwise._maskfile import pack, unpack
+from widthwise._scaled import forget_scaled, remember_scaled, scaled_in
 from widthwise._tensorfile import read_tensors, write_tensors
 from widthwise._version import __version__
 from widthwise.errors import DataError, InputError, InputTypeError, check_type, outlined
 from widthwise.masks import Mask
 from widthwise.models import Recipe, build, recipe_of
 from widthwise.sparse import files
-from widthwise.weights import check_has_values
+from widthwise.weights import check_has_values, is_bias
 
 __all__ = ["about", "load", "save"]
 
 _KIND, _VERSION = "widthwise.model", 1
 _FIELDS: dict[str, type | tuple[type, ...]] = {"model": (list, type(None)), "aliases": dict, "about": dict}
-_MASK, _SPARSE = "mask:", "sparse"
+_MASK, _SPARSE, _SCALED = "mask:", "sparse", "stabilized"
 _SMALL = 4096
 _SPARE = 4  # parameters a builder may make for each that is left in the end
 
@@ -50,7 +51,7 @@ def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = N
     Raises:
         OSError: if the folder cannot be written, the disk is full or ``path`` is a folder.
         InputError: if the model has no values (on the meta device).
-        InputTypeError: if ``about`` holds what JSON cannot, or ``model`` is no module.
+        InputTypeError: if ``about`` holds what JSON cannot, or ``model`` is no module or ``path`` no path.
     """
     check_has_values(check_type("model", model, nn.Module))
     state, matrices = files.compact(model, model.state_dict())
@@ -62,6 +63,7 @@ def save(model: nn.Module, path: Path, *, about: Mapping[str, object] | None = N
         "aliases": aliases,
         "about": _checked_about(about),
         **({_SPARSE: matrices} if matrices else {}),
+        **({_SCALED: scaled} if (scaled := scaled_in(model)) else {}),
     }
     if mask is not None:
         tensors |= {_MASK + name: torch.from_numpy(pack(alive)) for name, alive in mask.items()}
@@ -101,10 +103,21 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
         model.load_state_dict(state)
     except RuntimeError as error:  # of numbers that cannot be copied, since names and shapes are right
         raise _unusable(path, "its weights are of a kind of numbers that the model cannot hold") from error
+    _mark_scaled(path, model, header.get(_SCALED, []))
     if masks:
-        shapes = {name: list(state[name].shape) for name in masks if name in state}
+        shapes = {name: list(state[name].shape) for name in masks if name in state and not is_bias(name)}
         Mask({name: unpack(path, name, masks[name], shape) for name, shape in shapes.items()}).apply(model)
     return model.eval()
+
+
+def _mark_scaled(path: Path, model: nn.Module, names: Any) -> None:
+    """Have the model's marks be those of the file."""
+    modules = dict(model.named_modules())
+    if not isinstance(names, list) or not all(isinstance(name, str) and name in modules for name in names):
+        raise _unusable(path, f"its header gives the scaled modules as {names!r:.80}")
+    for module in modules.values():
+        forget_scaled(module)
+    remember_scaled(model, names)
 
 
 def about(path: Path) -> dict[str, object]:

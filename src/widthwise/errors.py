@@ -7,7 +7,9 @@ Every message says three things: which argument, what it got, what is allowed. T
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
+import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,16 +28,35 @@ __all__ = [
     "InputTypeError",
     "check_choice",
     "check_finite",
+    "check_flag",
+    "check_function",
     "check_integer",
     "check_number",
+    "check_path",
     "check_type",
     "outlined",
+    "shown",
     "told",
 ]
 
 T = TypeVar("T")
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 120
+_MOST = 120  # characters of a value in a message
+
+
+class _Short(reprlib.Repr):
+    """Values cut off; whole numbers of hundreds of digits, which Python may refuse to write out, by their size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = _MOST
+        self.maxlevel = 2
+
+    def repr_int(self, x: int, level: int) -> str:
+        bits = abs(x).bit_length()
+        return repr(x) if bits <= 3 * _MOST else f"about {'-' * (x < 0)}2**{bits}"
+
+
+_SHORT = _Short()
 
 
 class InputError(ValueError):
@@ -76,7 +97,7 @@ def check_choice(name: str, got: str, allowed: Iterable[str]) -> str:
         return got
     near = difflib.get_close_matches(got, options, n=1) or [each for each in options if each.lower() == got.lower()]
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise InputError(f"{name}: got {got!r}, allowed are {', '.join(options)}{hint}")
+    raise InputError(f"{name}: got {shown(got)}, allowed are {', '.join(options)}{hint}")
 
 
 def check_type(name: str, got: Any, kind: type[T] | tuple[type[T], ...]) -> T:
@@ -106,7 +127,13 @@ def outlined(got: Any) -> str:
     """
     if isinstance(got, Tensor | np.ndarray):
         return f"{type(got).__name__} of shape {tuple(got.shape)} and dtype {got.dtype}"
-    return f"{_SHORT.repr(got)} of type {type(got).__name__}"
+    return f"{shown(got)} of type {type(got).__name__}"
+
+
+def shown(got: Any) -> str:
+    """The ``repr`` of a value, on one line and cut off where it is long: of lists within lists the first few."""
+    text = " ".join(_SHORT.repr(got).split())
+    return text if len(text) <= _MOST + 40 else f"{text[:_MOST]}..."
 
 
 def check_integer(name: str, got: Any, low: int = 0, high: int | None = None) -> int:
@@ -123,11 +150,11 @@ def check_integer(name: str, got: Any, low: int = 0, high: int | None = None) ->
         InputError: if it lies outside the bounds.
     """
     if isinstance(got, bool) or not isinstance(got, Integral):
-        raise InputTypeError(f"{name}: got {got!r} of type {type(got).__name__}, allowed is a whole number")
+        raise InputTypeError(f"{name}: got {outlined(got)}, allowed is a whole number")
     value = int(got)
     if value < low or (high is not None and value > high):
         bound = f"at least {low}" if high is None else f"{low} to {high}"
-        raise InputError(f"{name}: got {value}, allowed is a whole number, {bound}")
+        raise InputError(f"{name}: got {shown(value)}, allowed is a whole number, {bound}")
     return value
 
 
@@ -155,15 +182,61 @@ def check_number(
         InputError: if it is not finite or lies outside the interval.
     """
     if isinstance(got, bool) or not isinstance(got, Real):
-        raise InputTypeError(f"{name}: got {got!r} of type {type(got).__name__}, allowed is a number")
-    value = float(got)
+        raise InputTypeError(f"{name}: got {outlined(got)}, allowed is a number")
+    try:
+        value = float(got)
+    except OverflowError:  # a whole number or a fraction beyond any float
+        value = math.inf
     below = value <= low if low_open else value < low
     above = value >= high if high_open else value > high
     if not math.isfinite(value) or below or above:
         left = "(" if low_open or math.isinf(low) else "["
+        said = shown(got) if isinstance(got, int) else f"{got}"  # of NumPy's without the name of its type
         right = ")" if high_open or math.isinf(high) else "]"
-        raise InputError(f"{name}: got {got}, allowed is a number in {left}{low:g}, {high:g}{right}")
+        raise InputError(f"{name}: got {said}, allowed is a number in {left}{low:g}, {high:g}{right}")
     return value
+
+
+def check_flag(name: str, got: Any) -> bool:
+    """Return ``got`` as a ``bool`` if it is one; neither texts nor numbers are.
+
+    Raises:
+        InputTypeError: otherwise.
+    """
+    if not isinstance(got, bool | np.bool_):
+        raise InputTypeError(f"{name}: got {outlined(got)}, allowed is True or False")
+    return bool(got)
+
+
+def check_path(name: str, got: Any) -> str:
+    """Return ``got`` as a text if it is a path.
+
+    Raises:
+        InputTypeError: otherwise.
+    """
+    if not isinstance(got, str | os.PathLike):
+        raise InputTypeError(f"{name}: got {outlined(got)}, allowed is a path, a text or a pathlib.Path")
+    return os.fspath(got)
+
+
+def check_function(name: str, got: Any, what: str) -> Callable[..., Any]:
+    """Return ``got`` if it can be called and is no class of modules, whose instances were meant.
+
+    Args:
+        name: the argument's name, for the message.
+        got: what the caller passed.
+        what: what is allowed, in words.
+
+    Raises:
+        InputTypeError: otherwise.
+    """
+    if inspect.isclass(got) and issubclass(got, torch.nn.Module):
+        raise InputTypeError(
+            f"{name}: got the class {got.__name__}, allowed is an instance of it, {got.__name__}(), or {what}"
+        )
+    if not callable(got):
+        raise InputTypeError(f"{name}: got {outlined(got)}, allowed is {what}")
+    return got  # type: ignore[no-any-return]
 
 
 def check_finite(name: str, tensor: Tensor) -> Tensor:

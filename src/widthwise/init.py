@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parameter import is_lazy
 
+from widthwise._scaled import forget_scaled
 from widthwise.activations import Activation, ActivationLike, get, of_model
 from widthwise.errors import InputError, check_number, check_type
 from widthwise.meanfield import at_chi, variance_slope
@@ -161,6 +162,7 @@ def _draws(model: nn.Module, sigma_w: float, sigma_b: float) -> Iterator[tuple[T
         weight = layer._parameters.get("weight")
         if weight is None or is_lazy(weight):
             raise InputError(f"model: the weight of {name or 'the layer'!r} is lazy or computed from others")
+        forget_scaled(layer)
         stds = ((weight, sigma_w / math.sqrt(_fan_in(layer, weight))), (layer.bias, sigma_b))
         for parameter, std in stds:
             if parameter is not None and id(parameter) not in seen:

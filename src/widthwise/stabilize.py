@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from widthwise._branches import Branch, branch_of, find_branches
+from widthwise._scaled import remember_scaled, scaled_in
 from widthwise.errors import InputError, InputTypeError, check_type
 from widthwise.weights import prunable, unwrapped
 
@@ -58,7 +59,8 @@ def stabilize(model: nn.Module, branches: Branches | None = None) -> Stabilized:
     layer, the output projection of attention, or a learned scale. Dropout, pooling, ReLU and reshaping are passed on
     the way. The function is exactly that of a network with constant factors, and so are SNIP scores; under training
     the two part, because a smaller weight moves faster relative to its size. Call it once, after the weights are
-    initialised.
+    initialised: a second one is refused, for copies and after :func:`widthwise.load` too, unless
+    :mod:`widthwise.init` drew anew what was scaled. A ``state_dict`` does not tell.
 
     Sums are found by tracing the forward pass. The residual branch is the side of a sum that has passed more layers;
     the shortcut may be the identity or a projection. The layers of :class:`torch.nn.TransformerEncoder` and its
@@ -73,8 +75,9 @@ def stabilize(model: nn.Module, branches: Branches | None = None) -> Stabilized:
         Which branches there are, and which parameters were scaled.
 
     Raises:
-        InputError: if no residual branch is found, a module cannot be looked into, or a branch ends in something
-            into which a factor cannot be folded exactly; the message names it. The model is then left untouched.
+        InputError: if branches were scaled before, none is found, a module cannot be looked into, or a branch ends in
+            something into which a factor cannot be folded exactly; the message names it. The model is then left
+            untouched.
         InputTypeError: if an argument has the wrong type.
 
     Source: Hayou, Ton, Doucet, Teh, "Robust Pruning at Initialization", Proposition 2.
@@ -87,6 +90,7 @@ def stabilize(model: nn.Module, branches: Branches | None = None) -> Stabilized:
     """
     inner = unwrapped(check_type("model", model, nn.Module))
     prunable(inner)  # refuses lazy layers
+    _check_first_time(inner)
     if branches is None:
         found, unscaled = find_branches(inner)
     else:
@@ -98,7 +102,17 @@ def stabilize(model: nn.Module, branches: Branches | None = None) -> Stabilized:
     with torch.no_grad():
         for name in {name for branch in found for name in branch.parameters}:
             inner.get_parameter(name).mul_(done.factor)
+    remember_scaled(inner, {name.rpartition(".")[0] for branch in found for name in branch.parameters})
     return done
+
+
+def _check_first_time(model: nn.Module) -> None:
+    scaled = scaled_in(model)
+    if scaled:
+        raise InputError(
+            f"model: {len(scaled)} of its modules were scaled by an earlier call, the first {scaled[0]!r}; allowed is "
+            "one call, on a model just built or drawn"
+        )
 
 
 def _named(model: nn.Module, branches: Branches) -> list[str]:

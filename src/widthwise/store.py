@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from widthwise._atomic import made_folder
-from widthwise.errors import DataError, InputTypeError
+from widthwise.errors import DataError, InputTypeError, check_path
 
 __all__ = ["Store", "run_hash"]
 
@@ -66,7 +66,7 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = Path(check_path("path", path))
         made_folder(self.path.parent)
         self._check_size()
         with self._translating():

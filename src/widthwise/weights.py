@@ -1,22 +1,41 @@
 """Which parameters of a model are weights that pruning may cut, and which models it cannot reach.
 
-A weight is *prunable* if its parameter has two or more dimensions.
+A weight is *prunable* if its parameter has two or more dimensions and is no bias.
 """
 
 from __future__ import annotations
 
-from torch import nn
+import re
+
+from torch import Tensor, nn
 
 from widthwise.errors import InputError, check_type
 
-__all__ = ["check_has_values", "check_not_sparse", "prunable", "unwrapped"]
+__all__ = ["check_has_values", "check_not_sparse", "is_bias", "is_weight", "prunable", "unwrapped"]
+
+_BIAS = re.compile(".*bias([^a-z].*)?")
+
+
+def is_bias(name: str) -> bool:
+    """Whether a parameter is a bias, whatever its shape, by the last part of its name.
+
+    >>> is_bias("attention.bias_k"), is_bias("bias.weight"), is_bias("unbiased")
+    (True, False, False)
+    """
+    return _BIAS.fullmatch(name.rpartition(".")[2]) is not None
+
+
+def is_weight(name: str, parameter: Tensor) -> bool:
+    """Whether pruning counts and cuts a parameter: it has two or more dimensions and is no bias."""
+    return parameter.dim() >= 2 and not is_bias(name)
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that pruning counts and cuts, by name in the model's order.
 
-    They have two or more dimensions; tied ones come once; the last layer is included. A model wrapped by
-    ``torch.compile`` or ``DistributedDataParallel`` gives the names of the model inside.
+    They have two or more dimensions and are no biases, such as ``bias_k`` of attention; tied ones come once; the last
+    layer is included. A model wrapped by ``torch.compile`` or ``DistributedDataParallel`` gives the names of the model
+    inside.
 
     Raises:
         InputTypeError: if ``model`` is not a module.
@@ -30,7 +49,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     for name, parameter in parameters.items():
         if nn.parameter.is_lazy(parameter):
             raise InputError(f"model: {name!r} has no shape yet, run one batch through the model first")
-    found = {name: parameter for name, parameter in parameters.items() if parameter.dim() >= 2}
+    found = {name: parameter for name, parameter in parameters.items() if is_weight(name, parameter)}
     if not any(parameter.numel() for parameter in found.values()):
         raise InputError(
             "model: got no weights to prune, allowed is a model with a parameter of two or more dimensions"

@@ -89,6 +89,18 @@ def test_predictions_of_regression_are_in_the_units_of_the_data(tmp_path):
     assert np.allclose([float(part) for part in said.split()], std.mean(0), rtol=1e-3)
 
 
+def test_targets_by_which_no_score_can_be_had_are_one_line(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("a,b\n" + "".join(f"{i},{i == 7:d}.5\n" for i in range(50)))
+    for more, said in [((), "target 0 is the same in all"), (("--tests", 1), "tests: got 1 examples")]:
+        if more:
+            table.write_text("a,b\n" + "".join(f"{i},{i}.5\n" for i in range(50)))
+        result = run("predict", table, "--target", "b", *more, "--out", tmp_path / "out")
+        assert result.exit_code == 2
+        assert said in result.output
+        assert len(result.output.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

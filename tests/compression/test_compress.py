@@ -27,6 +27,19 @@ def test_the_loss_is_what_a_simulation_finds(method):
     assert small.relative_loss == small.loss / small.power
 
 
+def test_inputs_that_do_not_fit_are_named():
+    small = compress(W, A, M, "relu", method="etf")
+    for x, error, message in [
+        (gaussian(3, D + 1), InputError, r"x: got shape \(3, 7\), allowed is \(any, 6\)"),
+        (gaussian(3, D)[0], InputError, r"x: got shape \(6,\)"),
+        (gaussian(3, D).float(), InputTypeError, "x: got dtype torch.float32, allowed is torch.float64"),
+        (gaussian(3, D).numpy(), InputTypeError, "torch.as_tensor makes one of it"),
+    ]:
+        with pytest.raises(error, match=message):
+            small(x)
+    assert small(gaussian(0, D)).shape == (0,)
+
+
 def test_descent_beats_every_other_way():
     losses = {method: compress(W, A, M, "relu", method=method).loss for method in METHODS if method != "optimal"}
     small = compress(W, A, M, "relu", restarts=2, iterations=40)

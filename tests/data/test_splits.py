@@ -207,6 +207,14 @@ def test_values_too_far_apart():
         split(Dataset("wide", x, data.y, "classification"))
 
 
+def test_targets_that_never_vary_in_a_part_are_refused():
+    y = torch.zeros(10, 2)
+    y[:, 0] = torch.arange(10.0)
+    y[3, 1] = 1.0  # in one part only
+    with pytest.raises(DataError, match="table: target 1 is the same in all of the . (training|validation|test)"):
+        split(Dataset("table", torch.rand(10, 3), y, "regression"))
+
+
 def test_no_validation_part():
     parts = split(table(), validation=0)
     assert parts.validation[0].shape == (0, 3)

@@ -209,8 +209,8 @@ def test_an_activation_that_jumps_still_has_an_nngp():
 
 
 def test_too_many_inputs_are_told_what_to_use_instead(monkeypatch):
-    monkeypatch.setattr("widthwise.infinite.memory.available_memory", lambda device: 2**20)
-    with pytest.raises(ww.InputError, match=r"2 kernel matrices of 600 x 600 take .* GiB, of which .*use blocks"):
+    monkeypatch.setattr("widthwise._memory.available_memory", lambda device: 2**20)
+    with pytest.raises(ww.InputError, match=r"2 kernel matrices of 600 x 600 takes .* GiB are free; allowed is blocks"):
         MLP(1).kernels(torch.randn(600, 2, dtype=torch.float64))
 
 

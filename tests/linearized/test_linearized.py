@@ -356,6 +356,6 @@ def test_what_is_refused_leaves_the_fast_way_open():
 
 
 def test_features_larger_than_memory_are_refused(monkeypatch):
-    monkeypatch.setattr("widthwise.linearized.features.available_memory", lambda device: 1000)
-    with pytest.raises(InputError, match="model: its features of 4 examples take .* are free"):
+    monkeypatch.setattr("widthwise._memory.available_memory", lambda device: 1000)
+    with pytest.raises(InputError, match="model: what 4 examples have of its features takes .* are free"):
         tangent_features(nn.Linear(100, 100), torch.ones(4, 100))

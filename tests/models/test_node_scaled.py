@@ -172,7 +172,13 @@ def test_scaled_layers_train_within_any_model():
         (lambda: node_scaled(3, activation="relo"), "relu"),
         (lambda: node_scaled(3, init_variance=0.0), "init_variance: got 0.0"),
         (lambda: node_scaled(3, width=4)(torch.ones(2, 5)), "x: got 5 features"),
-        (lambda: NodeScaled(nn.Linear(3, 4), zipf(5, 0.5))(torch.ones(2, 3)), "lam: got 5 scalings"),
+        (lambda: NodeScaled(nn.Linear(3, 5), zipf(4, 0.5)), "lam: got 4 scalings .* but Linear has 5 outputs"),
+        (
+            lambda: NodeScaled(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()), zipf(3, 0.5)),
+            "Conv2d has 8 outputs",
+        ),
+        (lambda: NodeScaled(nn.Linear(3, 8), zipf(3, 0.5), block=4), "3 scalings in blocks of 4"),
+        (lambda: NodeScaled(nn.Flatten(), zipf(5, 0.5))(torch.ones(2, 3)), "lam: got 5 scalings"),
         (lambda: NodeScaled(nn.Linear(3, 4), [-1.0, 1.0]), "lam: got -1"),
         (lambda: NodeScaled(nn.Identity(), zipf(5, 0.5), dim=3)(torch.ones(2, 5)), "along dimension 3"),
         (lambda: NodeScaledAttention(10, uniform(3)), "features: got 10 for 3 heads"),
@@ -181,6 +187,15 @@ def test_scaled_layers_train_within_any_model():
 def test_bad_sizes_are_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_layers_of_which_only_running_them_tells_the_nodes_are_taken():
+    halves = NodeScaled(nn.Sequential(nn.Linear(3, 8), nn.GLU()), uniform(4))
+    heads = NodeScaled(nn.Sequential(nn.Linear(3, 8), nn.Unflatten(1, (4, 2))), uniform(4), dim=1)
+    rows = NodeScaled(nn.Linear(3, 5), uniform(4), dim=-2)
+    x = torch.randn(4, 3)
+    for scaled in (halves, heads, rows):
+        torch.testing.assert_close(scaled(x), scaled.layer(x))
 
 
 def test_bad_types_are_refused():

@@ -77,6 +77,27 @@ def test_a_model_without_values(method, tmp_path):
         ww.save(meta(), tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize("path", [None, 3, ["a", "b"]])
+def test_paths_that_are_none(path):
+    mask = ww.Mask.dense(network())
+    for act in (
+        lambda: ww.save(network(), path),
+        lambda: ww.load(path),
+        lambda: mask.save(path),
+        lambda: ww.Mask.load(path),
+        lambda: ww.store.Store(path),
+    ):
+        with pytest.raises(InputTypeError, match="path: got .*, allowed is (a|the) path"):
+            act()
+
+
+def test_a_missing_file_is_named_once(tmp_path):
+    for load in (ww.load, ww.Mask.load):
+        with pytest.raises(DataError) as caught:
+            load(tmp_path / "none.safetensors")
+        assert str(caught.value) == f"{tmp_path}/none.safetensors: cannot be opened (No such file or directory)"
+
+
 def test_files_that_are_none_of_ours(tmp_path):
     torch.save(network().state_dict(), tmp_path / "model.pt")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
@@ -136,6 +157,22 @@ def test_a_named_activation_of_ones_own_serves_everywhere():
     assert ww.models.mlp(8, 3, width=4, activation=mine.name)(X).shape == (16, 3)
 
 
+def test_a_loss_that_is_a_class_is_told_so():
+    for act in (
+        lambda: ww.prune(network(), 0.5, "snip", data=(X, Y), loss=nn.CrossEntropyLoss),
+        lambda: ww.nodes.risk_curve(ww.models.node_scaled(8, width=4), X, Y, {"nodes": torch.ones(4)}, [1], nn.MSELoss),
+    ):
+        with pytest.raises(InputTypeError, match=r"loss: got the class \w+Loss, allowed is an instance of it"):
+            act()
+
+
+def test_flow_of_arrays_is_pointed_to_tensors():
+    model = ww.models.node_scaled(8, width=4)
+    for x, y, said in [(X.numpy(), X[:, 0], "X"), (X, X[:, 0].numpy(), "y")]:
+        with pytest.raises(InputTypeError, match=f"{said}: got ndarray of shape .*torch.as_tensor makes one of it"):
+            ww.flow.train(model, x, y, 1.0)
+
+
 def test_missing_values_are_pointed_to_the_argument():
     with pytest.raises(ValueError, match="contains NaN") as caught:
         ww.WideSparseRegressor(weights=20, width=4, max_iter=1).fit(np.full((9, 2), np.nan), np.arange(9.0))
@@ -145,6 +182,17 @@ def test_missing_values_are_pointed_to_the_argument():
 def test_big_arguments_are_told_in_a_few_words():
     assert outlined(np.ones((300, 2))) == "ndarray of shape (300, 2) and dtype float64"
     assert len(outlined(list(range(10_000)))) < 200
+    assert len(outlined([[[list(range(100))] * 50] * 50] * 50)) < 200
+    for act, said in [
+        (lambda: ww.models.mlp(8, 3, width=[[0] * 1000] * 1000), "width: got "),
+        (lambda: ww.models.mlp(8, 3, width=-(10**6000)), r"width: got about -2\*\*19932, allowed"),
+        (lambda: ww.prune(network(), 10**400, "random"), r"sparsity: got about 2\*\*1329, allowed"),
+        (lambda: ww.prune(network(), [[0.5] * 1000] * 1000, "random"), "sparsity: got "),
+        (lambda: ww.prune(network(), 0.5, "snap" * 1000), "method: got "),
+    ]:
+        with pytest.raises((InputError, InputTypeError), match=said) as caught:
+            act()
+        assert len(str(caught.value)) < 300
     with pytest.raises(InputTypeError, match=r"x1: got ndarray of shape \(16, 8\).*torch.as_tensor makes one of it$"):
         ww.kernels.MLP(1).ntk(X.numpy())
 

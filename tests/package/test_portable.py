@@ -12,7 +12,7 @@ import torch
 
 from widthwise import _memory, environment
 from widthwise.executor import base
-from widthwise.infinite import memory, stream
+from widthwise.infinite import stream
 from widthwise.kernels import MLP
 from widthwise.sweep import claims
 
@@ -28,7 +28,7 @@ def test_memory_where_there_is_no_proc(monkeypatch):
 
 
 def test_kernels_have_no_bound_where_memory_is_unknown(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda device: None)
+    monkeypatch.setattr(_memory, "available_memory", lambda device: None)
     assert MLP(1).ntk(torch.ones(3, 2)).shape == (3, 3)
 
 

@@ -429,8 +429,10 @@ def test_missing_data_or_loss_is_refused(method):
         getattr(scores, method)(make("mlp"))
     with pytest.raises(InputError, match=f"loss: got None, but method '{method}' needs data and a loss"):
         getattr(scores, method)(make("mlp"), batch())
-    with pytest.raises(InputTypeError, match="loss: got str"):
+    with pytest.raises(InputTypeError, match="loss: got 'mse' of type str, allowed is a function"):
         getattr(scores, method)(make("mlp"), batch(), "mse")
+    with pytest.raises(InputTypeError, match=r"the class MSELoss, allowed is an instance of it, MSELoss\(\)"):
+        getattr(scores, method)(make("mlp"), batch(), nn.MSELoss)
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
@@ -466,6 +468,32 @@ def test_single_precision_agrees_with_double():
         exact = flat(getattr(scores, method)(double, (x, y), loss))
         close = flat(getattr(scores, method)(single, (x.float(), y), loss)).double()
         torch.testing.assert_close(close, exact, rtol=1e-3, atol=1e-6 * exact.abs().max().item())
+
+
+class Attending(nn.Module):
+    """Attention whose keys and values have a learned one more, two biases of three dimensions."""
+
+    def __init__(self, more: bool):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.attend = nn.MultiheadAttention(8, 2, add_bias_kv=more, batch_first=True)
+
+    def forward(self, x):
+        y = self.enter(x)
+        return self.leave((y + self.attend(y, y, y, need_weights=False)[0]).mean(1))
+
+
+@pytest.mark.parametrize("method", ["grasp", "magnitude", "ntk_sap", "obd", "snip", "synflow"])
+def test_biases_of_keys_and_values_are_no_weights(method):
+    """Were they counted, SynFlow would find no path through them and SNIP next to no gradient."""
+    plain, biased = Attending(more=False).double(), Attending(more=True).double()
+    biased.load_state_dict(plain.state_dict(), strict=False)
+    assert list(prunable(biased)) == list(prunable(plain))
+    data = torch.randn(12, 5, 6, dtype=torch.float64), torch.arange(12) % 3
+    assert prune(copy.deepcopy(biased), 0.8, method, data, functional.cross_entropy).kept == 66
+    if method in ("magnitude", "synflow"):
+        for name, found in getattr(scores, method)(biased, data).items():
+            torch.testing.assert_close(found, getattr(scores, method)(plain, data)[name])
 
 
 def test_embeddings_with_sparse_gradients():

@@ -52,12 +52,28 @@ def test_a_convolutional_model_with_a_mask(tmp_path):
     np.testing.assert_allclose(run(tmp_path / "m.onnx", x), model(x).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_what_can_not_be_exported_is_said_in_a_line_and_leaves_no_file(tmp_path):
+class Undecided(nn.Module):
+    """Whose way depends on numbers, which ONNX has no words for."""
+
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_what_pytorch_can_not_express_is_said_in_a_line_and_prints_nothing(tmp_path, capfd):
+    pytest.importorskip("onnxscript")
+    with pytest.raises(InputError, match=r"model: no ONNX for an example of shape \(2, 3\) and torch.float32 \("):
+        to_onnx(Undecided(), tmp_path / "m.onnx", torch.ones(2, 3))
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_can_not_be_exported_is_said_in_a_line_and_leaves_no_file(tmp_path, capfd):
     pytest.importorskip("onnxscript")
     model = nn.Sequential(SparseLinear(torch.eye(3)))
     with pytest.raises(InputError, match=r"model: no ONNX for an example of shape \(2, 4\)") as caught:
         to_onnx(model, tmp_path / "m.onnx", torch.ones(2, 4))
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
     with pytest.raises(InputError, match="example: got a number"):
         to_onnx(model, tmp_path / "m.onnx", torch.tensor(1.0))
     with pytest.raises(InputTypeError, match="example"):

@@ -8,7 +8,7 @@ from torch import Tensor
 from widthwise.activations import Activation
 from widthwise.errors import InputError, InputTypeError, check_finite, check_type
 
-__all__ = ["check_network", "check_tensor", "check_unit", "is_homogeneous", "unit_rows"]
+__all__ = ["check_examples", "check_network", "check_tensor", "check_unit", "is_homogeneous", "unit_rows"]
 
 _UNIT = 1e-5  # how far from 1 a length may be
 
@@ -20,12 +20,31 @@ def check_tensor(name: str, got: Tensor, *shape: int | None) -> Tensor:
         InputTypeError: if it is not a floating-point tensor.
         InputError: if it has another shape or holds NaN or infinity.
     """
+    return check_finite(name, _shaped(name, got, *shape)).detach().to(torch.float64)
+
+
+def check_examples(name: str, got: Tensor, V: Tensor) -> Tensor:
+    """Return ``got`` if it holds inputs ``(n, d)`` for rows ``V`` ``(M, d)``, in their dtype.
+
+    Raises:
+        InputTypeError: if it is no floating-point tensor, or one of another dtype.
+        InputError: if it has another shape.
+    """
+    _shaped(name, got, None, V.shape[1], least=0)
+    if got.dtype != V.dtype:
+        raise InputTypeError(f"{name}: got dtype {got.dtype}, allowed is {V.dtype}, as the weights")
+    return got
+
+
+def _shaped(name: str, got: Tensor, *shape: int | None, least: int = 1) -> Tensor:
     _check_floating(name, got)
-    fits = got.dim() == len(shape) and all(n == m if m else n for n, m in zip(got.shape, shape, strict=True))
+    fits = got.dim() == len(shape) and all(
+        n >= least if m is None else n == m for n, m in zip(got.shape, shape, strict=True)
+    )
     if not fits:
         wanted = ", ".join("any" if m is None else str(m) for m in shape)
         raise InputError(f"{name}: got shape {tuple(got.shape)}, allowed is ({wanted})")
-    return check_finite(name, got).detach().to(torch.float64)
+    return got
 
 
 def check_network(W: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from widthwise import duals
 from widthwise.activations import Activation, get
 from widthwise.activations.registry import ActivationLike
-from widthwise.compression._check import check_network, check_tensor, is_homogeneous, unit_rows
+from widthwise.compression._check import check_examples, check_network, check_tensor, is_homogeneous, unit_rows
 from widthwise.compression.directions import METHODS, Choice, choose, degenerate, whitened
 from widthwise.compression.etf import etf_objective
 from widthwise.compression.inputs import Whitening
@@ -63,7 +63,13 @@ class Compressed:
         return self.loss / self.power
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return f_V(x), shape (n,) or (n, k), for inputs (n, d)."""
+        """Return f_V(x), shape (n,) or (n, k), for inputs (n, d) in the dtype of V.
+
+        Raises:
+            InputTypeError: if ``x`` is no tensor, or one of another dtype.
+            InputError: if it has another shape.
+        """
+        check_examples("x", x, self.V)
         hidden = x @ self.V.T if self.bias is None else x @ self.V.T + self.bias
         return self.activation(hidden) @ self.b / len(self.V)
 

@@ -85,7 +85,8 @@ def split(
     Raises:
         InputTypeError: if an argument has the wrong type.
         InputError: if a share lies outside [0, 1) or they leave nothing to train on.
-        DataError: if there are too few examples for the shares, or values too large to standardise.
+        DataError: if there are too few examples for the shares, values too large to standardise, or a regression target
+            that never varies in a part.
 
     >>> from widthwise.data import load
     >>> parts = split(load("digits"))
@@ -101,8 +102,12 @@ def split(
     if sum(shares) >= 1:
         raise InputError(f"validation, test: got {validation} and {test}, allowed is a sum below 1")
     train, held, tested = ((dataset.x[i], dataset.y[i]) for i in _divide(dataset, shares, seed))
+    tested = dataset.test or tested
+    if dataset.task == "regression":
+        for what, (_, y) in (("training", train), ("validation", held), ("test", tested)):
+            _check_variation(dataset.name, what, y)
     inputs, targets = _scales(dataset, train, standardize)
-    parts = [_scaled(dataset, part, inputs, targets) for part in (train, held, dataset.test or tested)]
+    parts = [_scaled(dataset, part, inputs, targets) for part in (train, held, tested)]
     return Splits(
         train=parts[0],
         validation=parts[1],
@@ -116,6 +121,18 @@ def split(
         target_mean=targets.mean[0].float(),
         target_scale=targets.deviation[0].float(),
     )
+
+
+def _check_variation(name: str, what: str, y: Tensor) -> None:
+    """Refuse targets of which nothing can be learned, or by which no R2 can be had."""
+    if not len(y):
+        return
+    constant = torch.nonzero(y.amax(0) == y.amin(0))
+    if len(constant):
+        raise DataError(
+            f"{name}: target {int(constant[0])} is the same in all of the {len(y)} {what} examples, so nothing can be "
+            "learned or judged by it; give more examples, or another seed"
+        )
 
 
 def _divide(dataset: Dataset, shares: tuple[float, float], seed: int) -> tuple[Tensor, Tensor, Tensor]:

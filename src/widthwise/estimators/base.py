@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor, nn
 
 from widthwise._tables import standard
-from widthwise.errors import InputError, check_choice, check_integer, check_number
+from widthwise.errors import InputError, check_choice, check_flag, check_integer, check_number
 from widthwise.estimators.fitting import Engine, Examples, History, Settings, pass_over, run_epochs, threads
 from widthwise.estimators.network import Budget, engine_of
 
@@ -90,6 +90,8 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
             check_integer("n_iter_no_change", self.n_iter_no_change, 1),
             check_number("tol", self.tol, 0),
             bool(self.verbose),
+            check_flag("early_stopping", self.early_stopping),
+            check_number("validation_fraction", self.validation_fraction, 0, 1, low_open=True, high_open=True),
         )
 
     def _validated(self, X: ArrayLike, **options: Any) -> Any:
@@ -130,7 +132,7 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
     def _fit(self, x: Array, y: Array, weights: Array, outputs: int, labels: Array | None) -> Self:
         """Train from the start; ``labels`` say how to divide for validation."""
         settings = self._settings()
-        kept, held = self._divided(len(x), labels)
+        kept, held = self._divided(len(x), labels, settings)
         self._start(x[kept], weights[kept], outputs)
         with threads(self.n_jobs):
             train = self._examples(x[kept], y[kept], weights[kept])
@@ -140,16 +142,15 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
         self.validation_curve_ = self._history.validation
         return self
 
-    def _divided(self, n: int, labels: Array | None) -> tuple[Array, Array]:
+    def _divided(self, n: int, labels: Array | None, settings: Settings) -> tuple[Array, Array]:
         """Which examples to train on, and which to stop by."""
         rows = np.arange(n)
-        if not self.early_stopping:
+        if not settings.early_stopping:
             return rows, rows[:0]
         if n < 2:
             raise InputError("X: got 1 sample, allowed with early stopping are at least 2")
-        share = check_number("validation_fraction", self.validation_fraction, 0, 1, low_open=True, high_open=True)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        count = max(1, round(share * n))
+        count = max(1, round(settings.validation_fraction * n))
         if labels is not None and (np.bincount(labels).min() < 2 or labels.max() >= min(count, n - count)):
             labels = None  # too few examples to have each class on both sides
         kept, held = train_test_split(rows, test_size=count, random_state=seed, stratify=labels)

@@ -78,6 +78,8 @@ class Settings:
     n_iter_no_change: int
     tol: float
     verbose: bool
+    early_stopping: bool
+    validation_fraction: float
 
     @property
     def rule(self) -> Rule:

@@ -62,7 +62,7 @@ def check_pairs(models: Sequence[nn.Module], x: Data, y: Data) -> tuple[Tensor, 
     first = next(models[0].parameters())
     parts = []
     for name, data in (("X", x), ("y", y)):
-        tensors = [data] if isinstance(data, Tensor) else list(check_type(name, data, (list, tuple)))
+        tensors = list(data) if isinstance(data, list | tuple) else [check_type(name, data, Tensor)]
         if len(tensors) not in (1, len(models)):
             raise InputError(f"{name}: got {len(tensors)} tensors for {len(models)} networks, allowed is one a network")
         parts.append([_checked(name, t, first) for t in tensors])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from widthwise._atomic import atomic_path, write_text
 from widthwise._tensorfile import write_tensors
-from widthwise.errors import check_choice, check_integer
+from widthwise.errors import InputError, check_choice, check_integer
 from widthwise.infinite.convolution import Conv
 from widthwise.infinite.ensemble import Ensemble
 from widthwise.infinite.flattening import Flatten
@@ -110,8 +110,15 @@ def predict(network: Network, splits: Splits, ridge: float, time: float) -> Pred
     """Train the ensemble on one part of a data set and predict the other, in float64.
 
     It learns the targets as they are scaled in ``splits``, and answers in the units they had before.
+
+    Raises:
+        InputError: if a target to predict never varies, as of one example, by which no R^2 can be had.
     """
     (x, y), (new, truth) = splits.train, splits.test
+    if splits.task == "regression" and (truth.amax(0) == truth.amin(0)).any():
+        raise InputError(
+            f"tests: got {len(truth)} examples with a target that never varies, allowed are more, so that R2 is defined"
+        )
     x, new = x.double(), new.double()
     targets = y.double()
     if splits.task == "classification":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from widthwise._memory import available_memory, gib
-from widthwise.errors import InputError
+from widthwise._memory import check_room
 
 __all__ = ["check_fits"]
 
@@ -16,9 +15,6 @@ def check_fits(n1: int, n2: int, x: Tensor, count: int) -> None:
     Raises:
         InputError: if not; the message says how much they take and which function streams them.
     """
-    needed, free = count * n1 * n2 * x.element_size(), available_memory(x.device)
-    if free is not None and needed > free:
-        raise InputError(
-            f"x1: {count} kernel matrices of {n1} x {n2} take {gib(needed)}, of which {gib(free)} are "
-            "free; use blocks(), which yields a few rows at a time, or save(), which writes to a file"
-        )
+    what = f"x1: holding {count} kernel matrices of {n1} x {n2}"
+    instead = "is blocks(), which yields a few rows at a time, or save(), which writes to a file"
+    check_room(what, count * n1 * n2 * x.element_size(), instead, x.device)

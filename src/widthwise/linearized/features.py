@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from widthwise._memory import available_memory, gib
-from widthwise.errors import InputError
+from widthwise._memory import check_room
 from widthwise.kernels.empirical.factors import Gradients
 from widthwise.kernels.empirical.jacobian import JacobianContraction
 from widthwise.kernels.empirical.subject import subject_of
@@ -44,12 +43,8 @@ def tangent_features(
     subject = subject_of(model, x, train, mask)
     weights = sum(subject.weights(name) for name in subject.params)
     need = len(x) * subject.outputs * weights * x.new_empty(0).element_size()
-    free = available_memory(x.device)
-    if free is not None and need > free:
-        raise InputError(
-            f"model: its features of {len(x)} examples take {gib(need)} and {gib(free)} are free; allowed is a smaller "
-            "network, or linearize(model), which needs no features"
-        )
+    instead = "is a smaller network, or linearize(model), which needs no features"
+    check_room(f"model: what {len(x)} examples have of its features", need, instead, x.device)
     method = JacobianContraction(subject)
     parts = [method.prepare(part) for part in torch.split(x, rows)]
     return torch.cat([torch.cat([f.rows for f in part if isinstance(f, Gradients)], -1) for part in parts])

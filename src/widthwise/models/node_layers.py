@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.modules import batchnorm, dropout
 
 from widthwise import activations
 from widthwise.activations import ActivationLike
@@ -18,6 +19,7 @@ from widthwise.scaling import check_scaling
 
 __all__ = ["NodeScaled", "NodeScaledAttention", "NodeScaledBlock"]
 
+_SAME_SHAPE = (nn.Identity, dropout._DropoutNd, batchnorm._BatchNorm)
 _CHANNEL_DIM = {nn.Conv1d: -2, nn.Conv2d: -3, nn.Conv3d: -4}
 
 
@@ -33,7 +35,8 @@ class NodeScaled(nn.Module):
         block: how many consecutive entries make a node: the size of a head where attention heads lie side by side.
 
     Raises:
-        InputError: if ``lam`` is no vector of scalings, or (when called) the layer has another number of nodes.
+        InputError: if ``lam`` is no vector of scalings, or the layer has another number of nodes: where that is not
+            known before it runs, when called.
         InputTypeError: for other types.
 
     Example:
@@ -54,6 +57,7 @@ class NodeScaled(nn.Module):
         self.register_buffer("lam", lam.to(lam.device if anywhere is None else anywhere.device, copy=True))
         self.dim = _node_dim(layer) if dim is None else _checked_dim(dim)
         self.block = check_integer("block", block, 1)
+        _check_nodes(layer, self.dim, self.block, len(self.lam))
         self.nodes = len(self.lam)  # m of the factor: stays what it was when nodes are removed
 
     def forward(self, *args: object, **kwargs: object) -> Tensor:
@@ -174,6 +178,26 @@ def _node_dim(layer: nn.Module) -> int:
         if isinstance(module, (nn.Linear, *_CHANNEL_DIM))
     ]
     return dims[-1] if dims else -1
+
+
+def _check_nodes(layer: nn.Module, dim: int, block: int, nodes: int) -> None:
+    """Refuse scalings for another number of nodes than the layer has, where its last dense or convolutional part tells.
+
+    Raises:
+        InputError: naming both.
+    """
+    parts = list(layer) if type(layer) is nn.Sequential else [layer]
+    while parts and (isinstance(parts[-1], _SAME_SHAPE) or activations.of_module(parts[-1]) is not None):
+        parts.pop()
+    last = parts[-1] if parts else layer
+    if not isinstance(last, (nn.Linear, *_CHANNEL_DIM)) or dim != _node_dim(last):
+        return
+    entries = getattr(last, "out_features", None) or getattr(last, "out_channels", 0)
+    if entries != block * nodes:
+        raise InputError(
+            f"lam: got {nodes} scalings in blocks of {block}, but {type(last).__name__} has {entries} outputs; allowed "
+            f"is one scaling for each {'' if block == 1 else f'block of {block} '}of them"
+        )
 
 
 def _checked_dim(dim: object) -> int:

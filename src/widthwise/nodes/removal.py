@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise._finite import require_finite
-from widthwise.errors import InputError, InputTypeError, check_integer, check_type
+from widthwise.errors import InputError, InputTypeError, check_function, check_integer, check_type
 from widthwise.masks import Mask
 from widthwise.models.node_scaled import Shallow
 from widthwise.models.registry import forget
@@ -85,6 +85,7 @@ def risk_curve(
             raise InputError(f"scores[{name!r}]: got shape {tuple(s.shape)}, allowed is ({_count(model, name)},)")
     if not scores:
         raise InputError("scores: got none, allowed are those of at least one group of nodes")
+    of_outputs = _mean_squared_error if loss is None else check_function("loss", loss, "a function loss(output, y)")
     everything = torch.cat([_protected(s) for s in scores.values()])
     names = [name for name, s in scores.items() for _ in range(len(s))]
     places = torch.cat([torch.arange(len(s)) for s in scores.values()])
@@ -95,7 +96,7 @@ def risk_curve(
         stay = order[: len(order) - count].tolist()
         keep = {name: places[[i for i in stay if names[i] == name]].sort().values for name in scores}
         left = remove_nodes(model, keep)
-        risk = torch.as_tensor((loss or _mean_squared_error)(left(X), y)).detach()
+        risk = torch.as_tensor(of_outputs(left(X), y)).detach()
         require_finite(risk, left, X)
         risks.append(float(risk))
     return torch.tensor(risks, dtype=torch.float64)

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from widthwise.errors import InputError
 from widthwise.pruning.batches import Batches, Data
-from widthwise.weights import prunable, unwrapped
+from widthwise.weights import is_bias, prunable, unwrapped
 
 __all__ = ["PathCount", "example_input", "flow", "leaves"]
 
@@ -97,7 +97,7 @@ def example_input(model: nn.Module, data: Data | None) -> Tensor | None:
 
 def _positive(name: str, parameter: Tensor, dtype: torch.dtype) -> Tensor:
     value = parameter.detach().to(dtype)
-    return torch.zeros_like(value) if "bias" in name.rpartition(".")[2] else value.abs()
+    return torch.zeros_like(value) if is_bias(name) else value.abs()
 
 
 def leaves(output: Any) -> Iterable[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from widthwise._finite import first_not_finite, is_finite
-from widthwise.errors import InputError, InputTypeError, told
+from widthwise.errors import InputError, check_function, told
 from widthwise.pruning.batches import Batches, Data
 from widthwise.weights import prunable, unwrapped
 
@@ -84,8 +84,7 @@ def batches_for(method: str, model: nn.Module, data: Data | None, loss: Loss | N
     """
     if data is None or loss is None:
         raise InputError(f"{'data' if data is None else 'loss'}: got None, but method {method!r} needs data and a loss")
-    if not callable(loss):
-        raise InputTypeError(f"loss: got {type(loss).__name__}, allowed is a function loss(output, y)")
+    check_function("loss", loss, "a function loss(output, y)")
     return Batches(data, next(iter(prunable(model).values())).device), loss
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from widthwise._scaled import carry_scaled
 from widthwise.errors import check_type
 from widthwise.masks import Mask
 from widthwise.sparse._handover import Handover, handovers
@@ -145,6 +146,7 @@ def _hand_over(model: nn.Module, layer: Any, way: Handover) -> None:
 def _converted(layer: Any, mask: Tensor | None) -> Any:
     sparse: SparseLinear = _KINDS[type(layer)](layer, mask)
     sparse.train(layer.training)
+    carry_scaled(layer, sparse)
     for own, other in ((sparse.values, layer.weight), (sparse.bias, layer.bias)):
         if own is not None:
             own.requires_grad_(other.requires_grad)
@@ -153,4 +155,5 @@ def _converted(layer: Any, mask: Tensor | None) -> Any:
 
 def _dense(layer: Any) -> nn.Module:
     back: nn.Module = _BACK[type(layer)](layer)
+    carry_scaled(layer, back)
     return back.train(layer.training)

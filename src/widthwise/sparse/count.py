@@ -10,7 +10,7 @@ from widthwise._enforce import Keeper
 from widthwise.errors import InputError, check_integer, check_type
 from widthwise.sparse._uses import both_uses
 from widthwise.sparse.linear import SparseWeight
-from widthwise.weights import unwrapped
+from widthwise.weights import is_weight, unwrapped
 
 __all__ = ["Count", "Counts", "count"]
 
@@ -130,7 +130,7 @@ def _count(name: str, layer: nn.Module, uses: tuple[int, int] | None, states: in
     keeper = Keeper.of(layer)
     held = [*(b for b in layer._buffers.values() if b is not None), *(keeper.masks().values() if keeper else ())]
     forward, backward = (None, None) if uses is None else (kept * uses[0], kept * uses[1])
-    plain = sum(p.numel() for p in own if p.dim() < 2) if not isinstance(layer, SparseWeight) else _bias(layer)
+    plain = _bias(layer) if isinstance(layer, SparseWeight) else sum(p.numel() for p in own) - weights
     return Count(
         name or type(layer).__name__, weights, kept, kept + plain, forward, backward,
         values, gradients, states * gradients, sum(b.nbytes for b in held if not _known(b, seen)),
@@ -143,7 +143,7 @@ def _weights(layer: nn.Module) -> tuple[int, int]:
         return layer.shape[0] * layer.shape[1] // int(getattr(layer, "groups", 1)), layer.nnz
     keeper = Keeper.of(layer)
     masks = {} if keeper is None else keeper.masks()
-    found = {n: masks.get(n, p) for n, p in layer._parameters.items() if p is not None and p.dim() >= 2}
+    found = {n: masks.get(n, p) for n, p in layer._parameters.items() if p is not None and is_weight(n, p)}
     return sum(p.numel() for p in found.values()), sum(int(p.count_nonzero()) for p in found.values())
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 
 import torch
 from torch import Tensor, nn
 
 from widthwise._atomic import atomic_path
-from widthwise.errors import InputError, check_type
+from widthwise.errors import InputError, check_type, told
 from widthwise.sparse.convert import densify
 
 __all__ = ["to_onnx"]
@@ -42,6 +43,9 @@ def to_onnx(model: nn.Module, path: Path, example: Tensor) -> None:
         raise InputError("example: got a number, allowed is a batch of examples, shape (B, ...)")
     _require("onnx", "onnxscript")
     dense = densify(copy.deepcopy(model)).eval()
+    shape = f"an example of shape {tuple(example.shape)} and {example.dtype}"
+    with told(lambda: f"model: no ONNX for {shape}, on which it fails"), torch.no_grad():
+        dense(example)
     try:
         with _calm():
             program = torch.onnx.export(
@@ -49,7 +53,7 @@ def to_onnx(model: nn.Module, path: Path, example: Tensor) -> None:
             )
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error.__cause__ or error).partition("\n")[0]
-        raise InputError(f"model: no ONNX for an example of shape {tuple(example.shape)} ({reason})") from error
+        raise InputError(f"model: no ONNX for {shape} ({reason})") from error
     assert program is not None  # as it is from PyTorch's older exporter
     with atomic_path(path) as part:
         program.save(part)
@@ -72,13 +76,12 @@ def _require(*packages: str) -> None:
 
 @contextmanager
 def _calm() -> Iterator[None]:
-    """Keep to itself what PyTorch says of its own affairs: deprecations, and that torchvision is missing."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """Keep to itself what PyTorch says of its own affairs: deprecations, what it misses, pages of graphs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        logging.disable(before)

@@ -27,6 +27,7 @@ from widthwise.sparse._fallback_conv import blocks
 from widthwise.sparse._types import index_dtype
 from widthwise.sparse.convert import sparsify
 from widthwise.sparse.linear import SparseWeight
+from widthwise.weights import is_weight
 
 __all__ = ["Shape", "checked_shapes", "compact", "decode", "encode", "expand", "matrices_of", "outline", "sparsified"]
 
@@ -162,7 +163,9 @@ def sparsified(model: nn.Module, state: Mapping[str, Tensor], matrices: Mapping[
     sparse = {prefix + _WEIGHT: prefix for prefix in matrices if prefix + _WEIGHT in weights}
     if not sparse:
         return model
-    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items() if weight.dim() >= 2}
+    masks = {
+        name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items() if is_weight(name, weight)
+    }
     for name, prefix in sparse.items():
         pointers, columns = (state[prefix + place] for place in _PLACES)
         places = torch.zeros(matrices[prefix], dtype=torch.bool)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise._follow import follow
+from widthwise._scaled import carry_scaled
 from widthwise.errors import InputError, check_type
 from widthwise.models.registry import forget
 from widthwise.sparse.batch_last import BatchLastBatchNorm2d
@@ -90,6 +91,7 @@ def _is_foldable(layer: Any, norm: Any) -> bool:
 
 @torch.no_grad()
 def _fold(layer: Any, norm: Any) -> None:
+    carry_scaled(norm, layer)
     weight: Tensor = layer.values if isinstance(layer, SparseWeight) else layer.weight
     scale = (norm.running_var.double() + norm.eps).rsqrt()
     shift = -norm.running_mean.double() * scale

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise._finite import first_not_finite
-from widthwise.errors import InputError, check_choice, check_integer, check_type
+from widthwise.errors import InputError, check_choice, check_integer, check_path, check_type
 from widthwise.training.config import TrainConfig
 from widthwise.training.loop import Pair, checked, order_of
 from widthwise.training.objective import Objective
@@ -80,7 +80,7 @@ def fit(
     check_integer("record_every", record_every, 1)
     ranks.check_masks(model)
     task = _task(model, config, objective, seed, precision, len(x))
-    place = None if checkpoint is None else Path(checkpoint)
+    place = None if checkpoint is None else Path(check_path("checkpoint", checkpoint))
     run = _Run(model, (x, y), config, objective, seed, precision, ranks, Saver(place, save_every, task, ranks))
     steps = -(-len(x) // config.batch_size)
     while run.at.epoch < config.epochs:

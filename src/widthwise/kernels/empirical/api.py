@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from widthwise._memory import available_memory, gib, keep_freed
+from widthwise._memory import check_room, keep_freed
 from widthwise.errors import InputError, check_choice, check_integer
 from widthwise.kernels.empirical.blocks import in_blocks, rows_within
 from widthwise.kernels.empirical.choose import METHODS, choose
@@ -124,9 +124,5 @@ def _check_second(x1: Tensor, x2: Tensor) -> None:
 def _check_room(x1: Tensor, x2: Tensor | None, k: int, dtype: torch.dtype) -> None:
     """Refuse a result larger than what is free."""
     need = len(x1) * len(x1 if x2 is None else x2) * k * k * dtype.itemsize
-    free = available_memory(x1.device)
-    if free is not None and need > free:
-        raise InputError(
-            f"x1: the kernel takes {gib(need)} and {gib(free)} are free; allowed are fewer rows, or rows of it at a "
-            "time, x1 in parts" + (", or outputs='mean'" if k > 1 else "")
-        )
+    instead = "are fewer rows, or rows of it at a time, x1 in parts" + (", or outputs='mean'" if k > 1 else "")
+    check_room("x1: the kernel", need, instead, x1.device)

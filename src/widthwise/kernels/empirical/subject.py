@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from widthwise._finite import require_finite
 from widthwise.errors import InputError, InputTypeError, check_choice, check_finite, check_type, told
 from widthwise.masks import Mask
-from widthwise.weights import unwrapped
+from widthwise.weights import is_weight, unwrapped
 
 __all__ = ["TRAIN", "Subject", "check_examples", "subject_of"]
 
@@ -118,7 +118,7 @@ def _trial(model: nn.Module, x: Tensor) -> tuple[Tensor, list[nn.Module]]:
 
 def _layer(order: list[nn.Module], train: str) -> nn.Module:
     """The first or the last layer: a module that owns weights of two or more dimensions, else any parameters."""
-    weighted = [m for m in order if any(p.dim() >= 2 for p in m.parameters(recurse=False))] or order
+    weighted = [m for m in order if any(is_weight(name, p) for name, p in m.named_parameters(recurse=False))] or order
     if not weighted:
         raise InputError(f"train: got {train!r} for a model without a layer, allowed is 'all'")
     return weighted[0 if train == "first" else -1]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from widthwise._atomic import write_text
 from widthwise._jsonfile import read_json
-from widthwise._memory import available_memory, gib
+from widthwise._memory import check_room, gib
 from widthwise.activations import Activation, ActivationLike, get
 from widthwise.errors import (
     DataError,
@@ -177,11 +177,7 @@ def _result(path: Path, n: int) -> Spectrum:
 def _check_room(n: int, itemsize: int, folder: Path | None, device: torch.device) -> None:
     need = n * (n + 1) // 2 * itemsize
     if folder is None:
-        free = available_memory(device)
-        if free is not None and need > 0.9 * free:
-            raise InputError(
-                f"x: the factor takes {gib(need)} and {gib(free)} are free; allowed is folder=... on a disk"
-            )
+        check_room("x: the factor", need, "is folder=... on a disk", device, share=0.9)
         return
     have = shutil.disk_usage(folder).free + sum(p.stat().st_size for p in folder.glob("tile-*.npy"))
     if need > have:
