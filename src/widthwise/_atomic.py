@@ -61,6 +61,8 @@ def made_folder(path: str | os.PathLike[str]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise _no_folder(path) from None
+    except OSError as error:
+        raise _not_writable(path, error) from error
     return folder
 
 
@@ -82,8 +84,13 @@ def check_folder(folder: Path) -> None:
     try:
         Path(tempfile.mkdtemp(suffix=_SUFFIX, prefix=".", dir=there)).rmdir()
     except OSError as error:
-        error.filename = os.fspath(folder)
-        raise
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(path: str | os.PathLike[str], error: OSError) -> OSError:
+    """The same error, of the same kind, in words."""
+    said = f"out: got {os.fspath(path)!r}, where nothing can be written ({error.strerror}); allowed is another folder"
+    return type(error)(error.errno, said)
 
 
 def _no_folder(path: str | os.PathLike[str]) -> NotADirectoryError:

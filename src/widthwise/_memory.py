@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from widthwise.errors import InputError
 
-__all__ = ["available_memory", "check_room", "gib", "keep_freed"]
+__all__ = ["available_memory", "check_room", "gib", "keep_freed", "refused_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
 _KEPT = 31 << 20
@@ -48,6 +49,19 @@ def check_room(what: str, needed: float, allowed: str, device: torch.device | No
     free = available_memory(device)
     if free is not None and needed > share * free:
         raise InputError(f"{what} takes {gib(needed)} and {gib(free)} are free; allowed {allowed}")
+
+
+def refused_memory(error: BaseException) -> str | None:
+    """If an error says that there was no memory for something, how much was asked for, in words; else ``None``.
+
+    >>> refused_memory(RuntimeError("can't allocate memory: you tried to allocate 2147483648 bytes"))
+    '2 GiB'
+    """
+    said = str(error)
+    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in said:
+        return None
+    asked = re.search(r"allocate (\d+) bytes", said)
+    return "some" if asked is None else gib(int(asked[1]))
 
 
 def gib(size: float) -> str:

@@ -27,12 +27,14 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "check_choice",
+    "check_depth",
     "check_finite",
     "check_flag",
     "check_function",
     "check_integer",
     "check_number",
     "check_path",
+    "check_threads",
     "check_type",
     "outlined",
     "shown",
@@ -40,6 +42,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_LARGEST = 2**63 - 1  # of PyTorch's sizes and seeds
+_DEEPEST = 10**6  # layers: more would fill the memory before anything is said
+_MOST_THREADS = 1024  # of a process: OpenMP ends it where the system refuses one
 _MOST = 120  # characters of a value in a message
 
 
@@ -97,7 +102,7 @@ def check_choice(name: str, got: str, allowed: Iterable[str]) -> str:
         return got
     near = difflib.get_close_matches(got, options, n=1) or [each for each in options if each.lower() == got.lower()]
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise InputError(f"{name}: got {shown(got)}, allowed are {', '.join(options)}{hint}")
+    raise InputError(f"{name}: got {shown(got)}, allowed are {', '.join(options) or 'none, as there are none'}{hint}")
 
 
 def check_type(name: str, got: Any, kind: type[T] | tuple[type[T], ...]) -> T:
@@ -143,7 +148,7 @@ def check_integer(name: str, got: Any, low: int = 0, high: int | None = None) ->
         name: the argument's name, for the message.
         got: what the caller passed.
         low: smallest value allowed.
-        high: largest value allowed, ``None`` for any.
+        high: largest value allowed, ``None`` for what 64 bits hold.
 
     Raises:
         InputTypeError: if ``got`` is not a whole number (``True`` is none).
@@ -152,10 +157,30 @@ def check_integer(name: str, got: Any, low: int = 0, high: int | None = None) ->
     if isinstance(got, bool) or not isinstance(got, Integral):
         raise InputTypeError(f"{name}: got {outlined(got)}, allowed is a whole number")
     value = int(got)
-    if value < low or (high is not None and value > high):
-        bound = f"at least {low}" if high is None else f"{low} to {high}"
+    if not low <= value <= (_LARGEST if high is None else high):
+        bound = f"{low} to {high}" if high is not None else f"at least {low}" + " and below 2**63" * (value > low)
         raise InputError(f"{name}: got {shown(value)}, allowed is a whole number, {bound}")
     return value
+
+
+def check_depth(got: Any, low: int = 1) -> int:
+    """Return ``got`` as an ``int`` if it is a number of layers that can be built.
+
+    Raises:
+        InputTypeError: if ``got`` is not a whole number.
+        InputError: if it is below ``low`` or above a million.
+    """
+    return check_integer("depth", got, low, _DEEPEST)
+
+
+def check_threads(name: str, got: Any) -> int:
+    """Return ``got`` as an ``int`` if it is a number of threads that a process may have.
+
+    Raises:
+        InputTypeError: if ``got`` is not a whole number.
+        InputError: if it is below 1 or above 1024.
+    """
+    return check_integer(name, got, 1, _MOST_THREADS)
 
 
 def check_number(

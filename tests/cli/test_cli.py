@@ -89,6 +89,28 @@ def test_an_output_that_cannot_be_written(tmp_path):
     assert (tmp_path / "file").read_text() == "keep me"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bench mlp --input 8",
+        "compress any.safetensors --layer 0 --to 3",
+        "kernel gram digits --examples 5",
+        "kernel predict digits --examples 5",
+        "kernel spectrum digits --rows 5",
+        "prune mlp",
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch, command):
+    def full(**_: object) -> str:
+        raise OSError(28, "No space left on device", "a temporary name")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    result = run(*command.split(), "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    said = "where nothing can be written (No space left on device); allowed is another folder"
+    assert result.output.strip() == f"error: out: got '{tmp_path / 'out'}', {said}"
+
+
 def test_data_lists_names_one_a_line_and_describes_one():
     names = run("data").output.split()
     assert {"digits", "mnist", "cifar10"} <= set(names)

@@ -37,6 +37,15 @@ class Unusual(nn.Module):
         return self.outer(torch.sin(self.inner(x.flatten(1))) + torch.randn(20))
 
 
+def raises() -> nn.Module:
+    raise KeyError("a\nmessage of two lines")
+
+
+def without_values() -> nn.Module:
+    with torch.device("meta"):
+        return own_network()
+
+
 def no_network() -> str:
     return "nothing"
 
@@ -113,6 +122,8 @@ def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch, name):
         ([f"{__name__}:own_network", "--set", "width=zero"], "cannot be built"),
         ([f"{__name__}:Unusual", "--set", "classes=3"], "does not fit the data, examples of shape (1, 8, 8)"),
         (["gpt"], "does not fit the data"),
+        ([f"{__name__}:raises"], "raises cannot be built (KeyError: 'a"),
+        ([f"{__name__}:without_values"], "is on the meta device and has no values"),
     ],
 )
 def test_errors_are_one_line_and_nothing_is_written(tmp_path, arguments, said):

@@ -53,10 +53,11 @@ def test_a_csv_file(tmp_path):
         (("nosuchdata",), "nosuchdata"),
         (("digits", "--rows", "1"), "--rows: got 1"),
         (("digits", "--rows", "99999"), "--rows: got 99999"),
-        (("digits", "--rows", "9", "--prepare", "raw"), "how: got 'raw'"),
+        (("digits", "--rows", "9", "--prepare", "raw"), "--prepare: got 'raw'"),
         (("digits", "--rows", "9", "--activation", "relux"), "relux"),
         (("digits", "--rows", "9", "--precision", "half"), "precision: got 'half'"),
         (("digits", "--rows", "9", "--tolerance", "0"), "tolerance: got 0"),
+        (("digits", "--rows", "9", "--activation", "sign"), "activation: got sign, with inf on the diagonal"),
     ],
 )
 def test_bad_options_give_one_line(tmp_path, arguments, said):

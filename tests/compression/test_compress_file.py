@@ -123,9 +123,9 @@ def test_the_command_prints_what_it_found(file, tmp_path):
     ("arguments", "message"),
     [
         (("--layer", "1", "--to", 4), "layer: got '1', allowed are 0, 2, 4"),
-        (("--layer", "0", "--to", 41), "M: got 41, allowed is a whole number, 1 to 39"),
-        (("--layer", "0", "--to", 40), "M: got 40"),
-        (("--layer", "0", "--to", 0), "M: got 0"),
+        (("--layer", "0", "--to", 41), "--to: got 41, allowed is a whole number, 1 to 39"),
+        (("--layer", "0", "--to", 40), "--to: got 40"),
+        (("--layer", "0", "--to", 0), "--to: got 0"),
         (("--layer", "0", "--to", 4, "--second", "4"), "second: got 4 with 30 inputs"),
         (("--layer", "0", "--to", 4, "--second", "0"), "second: got 0 with 64 inputs"),
         (("--layer", "4", "--to", 2), "second: no layer after 4 has 3 inputs"),

@@ -101,6 +101,12 @@ def test_wide_networks_trained_by_descent_scatter_as_foretold():
     assert ((ends.std(0) / std - 1).abs() < 4 / (2 * count) ** 0.5).all()
 
 
+def test_a_ridge_beside_which_the_kernel_is_lost_is_not_called_too_small():
+    kernel = torch.eye(3, dtype=torch.float64)
+    with pytest.raises(ww.InputError, match=r"ridge: got 1e\+300, beside which .* lost; allowed is a smaller one"):
+        Ensemble(kernel, torch.ones(3, dtype=torch.float64), ridge=1e300).mean(kernel)
+
+
 def test_a_singular_kernel_names_its_eigenvalue_and_a_ridge_that_does():
     x = torch.randn(6, 3, dtype=torch.float64)
     x[3] = x[1]

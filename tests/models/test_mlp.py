@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, InputTypeError
 from widthwise.models import Recipe, Standardize, build, mlp, names, recipe_of
 
 
@@ -56,6 +56,8 @@ def test_standardize_maps_constant_features_to_zero():
         ({"in_features": 0, "out_features": 1}, "in_features: got 0"),
         ({"in_features": 1, "out_features": 1, "width": 0}, "width: got 0"),
         ({"in_features": 1, "out_features": 1, "depth": -1}, "depth: got -1"),
+        ({"in_features": 1, "out_features": 1, "depth": 10**11}, "depth: got 10{11}, allowed is .* 0 to 1000000"),
+        ({"in_features": 1, "out_features": 1, "width": 10**22}, r"width: got 10{22}, allowed is .* below 2\*\*63"),
         ({"in_features": 1, "out_features": 1, "activation": "relo"}, "relu"),
     ],
 )
@@ -67,3 +69,9 @@ def test_bad_sizes_are_named(arguments, message):
 def test_an_unknown_recipe_lists_the_known():
     with pytest.raises(InputError, match="allowed are .*mlp"):
         build(Recipe("mpl", {}))
+
+
+@pytest.mark.parametrize("got", ["no", 0, None])
+def test_a_switch_is_true_or_false(got):
+    with pytest.raises(InputTypeError, match="bias: got .*, allowed is True or False"):
+        mlp(2, 1, bias=got)

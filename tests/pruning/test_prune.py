@@ -318,7 +318,7 @@ def test_bad_scores_of_users_are_refused(model, score, error, message):
         ({"sparsity": 0.5, "examples_per_class": 0}, InputError, "examples_per_class"),
         ({"sparsity": 0.5, "data": None}, InputError, "data: got None, but method 'snip' needs"),
         ({"sparsity": 0.5, "loss": None}, InputError, "loss: got None, but method 'snip' needs"),
-        ({"sparsity": 0.5, "loss": 3}, InputTypeError, "loss: got int"),
+        ({"sparsity": 0.5, "loss": 3}, InputTypeError, "loss: got 3 of type int"),
         ({"sparsity": 0.5, "data": torch.ones(3, 6)}, InputTypeError, "data: got Tensor"),
         ({"sparsity": 0.5, "data": 7}, InputTypeError, "data: got int"),
         ({"sparsity": 0.5, "data": []}, InputError, "data: got no batches"),

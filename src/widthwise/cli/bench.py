@@ -11,7 +11,7 @@ import typer
 
 from widthwise.cli.console import friendly, out, progress_bar
 from widthwise.cli.naming import named_network
-from widthwise.errors import InputError
+from widthwise.errors import InputError, check_threads
 
 if TYPE_CHECKING:
     from widthwise.sparse.measure import Speed
@@ -56,13 +56,16 @@ def bench_command(
     """
     import torch
 
+    from widthwise._atomic import check_folder
     from widthwise.errors import check_integer, check_number
     from widthwise.report.speed import speed_table
     from widthwise.sparse.measure import measure_speeds, sparse_layers
 
+    check_folder(to)
     sizes = _sizes(shape)
+    check_integer("--outputs", outputs, 1)
     if threads is not None:
-        torch.set_num_threads(check_integer("--threads", threads, 1))
+        torch.set_num_threads(check_threads("--threads", threads))
     network = named_network(model, arguments, sizes, outputs, seed)
     example = torch.randn(check_integer("--batch", batch, 1), *sizes, generator=torch.Generator().manual_seed(seed))
     sparsities = sorted({check_number("--sparsity", each, 0, 1, high_open=True) for each in sparsity or _DEFAULT})

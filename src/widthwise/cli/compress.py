@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from widthwise.cli.console import friendly, out
+from widthwise.cli.console import as_options, friendly, out
 
 __all__ = ["compress_command"]
 
@@ -37,15 +37,18 @@ def compress_command(
     For example `widthwise compress model.safetensors --layer 0 --to 64 --data mnist-folder`.
     """
     from widthwise import data as datasets
+    from widthwise._atomic import check_folder
     from widthwise.compression.files import compress_file
 
+    check_folder(to)
     inputs = None
     if data is not None:
         parts = datasets.split(datasets.load(data), validation=0.0, standardize=standardize)
         inputs = parts.train[0].flatten(1)
-    reports = compress_file(
-        file, layer, size, to, second=second, activation=activation, data=inputs, iterations=iterations, seed=seed
-    )
+    with as_options(M="--to"):
+        reports = compress_file(
+            file, layer, size, to, second=second, activation=activation, data=inputs, iterations=iterations, seed=seed
+        )
     out.print(str(reports["optimal"]), highlight=False, soft_wrap=True)
     for method, report in reports.items():
         for block in report.blocks:

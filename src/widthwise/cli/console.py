@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from widthwise._interrupt import INTERRUPTED, leave_calmly, loaded
+from widthwise._memory import refused_memory
 from widthwise.errors import InputError, InputTypeError
 
-__all__ = ["friendly", "numbers", "out", "progress_bar", "words"]
+__all__ = ["as_options", "friendly", "numbers", "out", "progress_bar", "words"]
 
 P = ParamSpec("P")
 out = Console()
@@ -36,15 +37,46 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
                 command(*args, **kwargs)
             finally:
                 leave_calmly()  # nothing is left to keep
-        except (InputError, InputTypeError, OSError) as error:
-            line = " ".join(str(error).split())
-            _err.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)
+        except (InputError, InputTypeError) as error:
+            _say(str(error))
+            raise typer.Exit(_USAGE) from None
+        except OSError as error:
+            said = error.strerror or str(error)  # without the number
+            _say(f"{error.filename}: {said}" if error.filename else said)
+            raise typer.Exit(_USAGE) from None
+        except (MemoryError, RuntimeError) as error:
+            asked = refused_memory(error)
+            if asked is None:
+                raise
+            _say(f"memory: {asked} were asked for and not to be had; allowed are smaller networks, batches or data")
             raise typer.Exit(_USAGE) from None
         except KeyboardInterrupt:
             _err.print("stopped; files already written are whole, and runs already finished are kept", highlight=False)
             raise typer.Exit(INTERRUPTED) from None
 
     return guarded
+
+
+def _say(error: str) -> None:
+    line = " ".join(error.split())
+    _err.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def as_options(**options: str) -> Iterator[None]:
+    """Have errors name an option, such as ``--to``, where they would name an argument that is called otherwise.
+
+    Raises:
+        InputError: as raised within, beginning with the option.
+        InputTypeError: likewise.
+    """
+    try:
+        yield
+    except (InputError, InputTypeError) as error:
+        argument, colon, rest = str(error).partition(":")
+        if argument not in options:
+            raise
+        raise type(error)(f"{options[argument]}{colon}{rest}") from error
 
 
 @contextmanager

@@ -82,9 +82,11 @@ def gram_command(
     import torch
 
     from widthwise import data as datasets
+    from widthwise._atomic import check_folder
     from widthwise.errors import check_choice, check_integer
     from widthwise.infinite.files import architecture, write_gram
 
+    check_folder(to)
     check_choice("dtype", dtype, ("float32", "float64"))
     found = datasets.load(data, target=target)
     count = len(found.x) if examples is None else check_integer("examples", examples, low=1)
@@ -133,8 +135,10 @@ def predict_command(
     For example `widthwise kernel predict digits --depth 2`, or
     `widthwise kernel predict concrete.csv --target strength --activation erf`.
     """
+    from widthwise._atomic import check_folder
     from widthwise.infinite.files import architecture, predict, write_prediction
 
+    check_folder(to)
     splits = _some(_split(data, target, standardize, seed), examples, tests, flat=network == "mlp")
     found = predict(architecture(network, depth, activation, sigma_w, sigma_b), splits, ridge, time)
     name = "accuracy" if found.task == "classification" else "R2"

@@ -31,8 +31,10 @@ def named_network(
     """
     import torch
 
+    from widthwise.errors import check_integer
     from widthwise.models.named import from_name
 
+    check_integer("--seed", seed)
     given = _parsed(arguments or ())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

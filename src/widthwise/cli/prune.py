@@ -104,7 +104,9 @@ def _check_runs(name: str, network: nn.Module, examples: Any, loss: Any) -> None
     import torch
 
     from widthwise.pruning.gradients import as_found
+    from widthwise.weights import check_has_values
 
+    check_has_values(network)
     x, y = examples
     try:
         with as_found(network), torch.no_grad():

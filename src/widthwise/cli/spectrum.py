@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from widthwise.cli.console import friendly, out, progress_bar
+from widthwise.cli.console import as_options, friendly, out, progress_bar
 
 __all__ = ["spectrum_command"]
 
@@ -47,13 +47,15 @@ def spectrum_command(
     For example `widthwise kernel spectrum digits`, or `widthwise kernel spectrum mnist --rows 10000`.
     """
     from widthwise import data as datasets
+    from widthwise._atomic import check_folder
     from widthwise.errors import check_integer
     from widthwise.kernels import extreme_eigenvalues, prepare_rows
 
+    check_folder(to)
     x = datasets.load(data, target=target).x
     if rows is not None:
         x = x[: check_integer("--rows", rows, 2, len(x))]
-    with progress_bar() as watch:
+    with as_options(how="--prepare", folder="--out"), progress_bar() as watch:
         found = extreme_eigenvalues(
             prepare_rows(x.double(), prepare),
             activation,

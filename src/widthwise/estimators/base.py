@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor, nn
 
 from widthwise._tables import standard
-from widthwise.errors import InputError, check_choice, check_flag, check_integer, check_number
+from widthwise.errors import InputError, check_choice, check_flag, check_integer, check_number, check_threads
 from widthwise.estimators.fitting import Engine, Examples, History, Settings, pass_over, run_epochs, threads
 from widthwise.estimators.network import Budget, engine_of
 
@@ -81,7 +81,7 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
 
     def _settings(self) -> Settings:
         if self.n_jobs is not None and self.n_jobs != -1:
-            check_integer("n_jobs", self.n_jobs, 1)
+            check_threads("n_jobs", self.n_jobs)
         return Settings(
             check_integer("max_iter", self.max_iter, 1),
             check_integer("batch_size", self.batch_size, 1),

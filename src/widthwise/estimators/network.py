@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise._memory import check_room
-from widthwise.errors import InputError, check_choice, check_integer, shown
+from widthwise.errors import InputError, check_choice, check_depth, check_integer, shown
 from widthwise.estimators.fitting import Engine
 from widthwise.estimators.masked import MaskedNet
 from widthwise.models import mlp
@@ -41,7 +41,7 @@ class Budget:
             InputError: if the budget is too small for any width, or too large for the one asked for or for memory.
         """
         check_choice("last_layer", self.last_layer, ("dense", "balanced"))
-        check_integer("depth", self.depth, 1)
+        check_depth(self.depth)
         check_integer("weights", self.weights, self.depth + (1 if self.last_layer == "balanced" else outputs))
         inputs = x.shape[1]
         self._check_room("weights", self.weights, self.weights, x)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from widthwise.errors import check_integer
+from widthwise.errors import check_integer, check_threads
 from widthwise.executor.base import Done, Executor, Hear, cores, silent, tell
 
 __all__ = ["Done", "Executor", "cores", "executing", "tell"]
@@ -37,7 +37,7 @@ def executing(
     if jobs is not None:
         check_integer("jobs", jobs, 1)
     if threads is not None:
-        check_integer("threads", threads, 1)
+        check_threads("threads", threads)
     executor: Executor
     if ray is None:
         from widthwise.executor.local import Processes

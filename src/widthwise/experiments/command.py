@@ -20,7 +20,7 @@ import torch
 from widthwise._atomic import made_folder
 from widthwise._jsonfile import read_json
 from widthwise._locks import alone, elsewhere
-from widthwise.errors import InputError, InputTypeError, check_choice, check_integer
+from widthwise.errors import InputError, InputTypeError, check_choice, check_integer, check_threads
 from widthwise.experiments.claims import Claim, judged, sentence, substitute_for
 from widthwise.experiments.outcome import SCALES, Outcome, paths_of, record_of, write
 from widthwise.experiments.parts import Watch, kept_in
@@ -170,7 +170,7 @@ def _settings(threads: int | None) -> Iterator[None]:
     """PyTorch's threads; and denormals flushed: signals that fade with depth end in them, and they are very slow."""
     before = torch.get_num_threads()
     if threads is not None:
-        torch.set_num_threads(check_integer("threads", threads, 1))
+        torch.set_num_threads(check_threads("threads", threads))
     torch.set_flush_denormal(True)
     try:
         yield

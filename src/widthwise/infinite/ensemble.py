@@ -167,6 +167,11 @@ class Ensemble:
         factor, failed = torch.linalg.cholesky_ex(matrix)
         if int(failed) or _condition(matrix, factor) * len(matrix) * torch.finfo(matrix.dtype).eps > 1:
             values = torch.linalg.eigvalsh(self.ntk)
+            if self.ridge > _enough(values):
+                raise InputError(
+                    f"ridge: got {self.ridge:g}, beside which numbers like {values[-1]:.3g}, the largest eigenvalue of "
+                    "the kernel matrix, are lost; allowed is a smaller one"
+                )
             raise InputError(
                 f"ridge: got {self.ridge:g}, but the kernel matrix is singular, its smallest eigenvalue "
                 f"{values[0]:.3g} and its largest {values[-1]:.3g}; allowed is a ridge of about "

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from widthwise._atomic import atomic_path, write_text
 from widthwise._tensorfile import write_tensors
-from widthwise.errors import InputError, check_choice, check_integer
+from widthwise.errors import InputError, check_choice, check_depth
 from widthwise.infinite.convolution import Conv
 from widthwise.infinite.ensemble import Ensemble
 from widthwise.infinite.flattening import Flatten
@@ -51,7 +51,7 @@ def architecture(kind: str, depth: int, activation: str, sigma_w: float, sigma_b
     if kind == "mlp":
         return MLP(depth, activation, sigma_w, sigma_b)
     hidden: list[Layer | str] = [Conv(padding="same", sigma_w=sigma_w, sigma_b=sigma_b), activation]
-    hidden *= check_integer("depth", depth, low=1)
+    hidden *= check_depth(depth)
     readout = Dense(sigma_w=sigma_w, sigma_b=sigma_b)
     return Network(*hidden, Flatten() if kind == "conv" else GlobalAvgPool(), readout)
 

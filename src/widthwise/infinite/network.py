@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from widthwise.activations import ActivationLike
-from widthwise.errors import check_choice, check_integer
+from widthwise.errors import check_choice, check_depth
 from widthwise.infinite.chain import Chain
 from widthwise.infinite.gram import diagonal, gram
 from widthwise.infinite.layers import Dense, Layer, as_layer
@@ -173,7 +173,7 @@ class MLP(Network):
         parameterisation: str = "ntk",
         width: int | None = None,
     ) -> None:
-        depth = check_integer("depth", depth, low=1)
+        depth = check_depth(depth)
         check_choice("train", train, ("all", "first", "last"))
         dense = []
         for index in range(depth + 1):

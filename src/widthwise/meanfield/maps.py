@@ -18,7 +18,7 @@ from torch import Tensor
 
 from widthwise.activations import ActivationLike, get
 from widthwise.duals import dual, second_moment
-from widthwise.errors import InputError, check_choice, check_integer, check_number
+from widthwise.errors import InputError, check_choice, check_depth, check_integer, check_number
 
 __all__ = ["NETS", "Trajectory", "correlation_map", "covariance_map", "propagate", "variance_map"]
 
@@ -148,7 +148,7 @@ def propagate(
         tensor([1.0000, 1.5000, 2.2500], dtype=torch.float64)
     """
     check_choice("net", net, NETS)
-    depth = check_integer("depth", depth, low=1)
+    depth = check_depth(depth)
     known, (sigma_w, sigma_b) = get(activation), _sigmas(sigma_w, sigma_b)
     skip, share = (0.0 if net == "dense" else 1.0), (1 / depth if net == "stable" else 1.0)
     starts = (torch.as_tensor(t, dtype=torch.float64) for t in (q, c))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from widthwise import activations
-from widthwise.errors import check_integer
+from widthwise.errors import check_depth, check_integer
 from widthwise.models.registry import builtin
 
 __all__ = ["Standardize", "mlp"]
@@ -67,7 +67,7 @@ def mlp(
     check_integer("in_features", in_features, 1)
     check_integer("out_features", out_features, 1)
     check_integer("width", width, 1)
-    check_integer("depth", depth, 0)
+    check_depth(depth, 0)
     chosen = activations.get(activation)
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     if standardize:

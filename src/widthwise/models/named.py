@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from widthwise._imported import function_named
-from widthwise.errors import InputError, check_choice
+from widthwise._memory import refused_memory
+from widthwise.errors import InputError, InputTypeError, check_choice
 from widthwise.models.registry import builder
 
 __all__ = ["from_name"]
@@ -44,9 +45,15 @@ def from_name(
     fitting = {key: value for key, value in _fit(shape, outputs).items() if takes and key in takes}
     try:
         model = factory(**{**fitting, **given})
-    except TypeError as error:
+    except InputError:
+        raise
+    except Exception as error:  # of somebody's own, it may raise anything
+        if refused_memory(error) is not None:
+            raise
+        kind = "" if isinstance(error, InputTypeError) else f"{type(error).__name__}: "
+        said = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"model: {name} cannot be built ({error}); give its arguments with --set name=value"
+            f"model: {name} cannot be built ({kind}{said}); give its arguments with --set name=value"
         ) from error
     if not isinstance(model, nn.Module):
         raise InputError(
@@ -64,7 +71,10 @@ def _built_in(name: str) -> Callable[..., Any]:
 
 def _parameters(factory: Callable[..., Any]) -> list[str] | None:
     """Names of the keyword arguments; ``None`` where any is taken."""
-    parameters = inspect.signature(factory).parameters.values()
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:  # of a function in C, which does not tell
+        return None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]

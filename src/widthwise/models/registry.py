@@ -9,7 +9,7 @@ from typing import ParamSpec
 
 from torch import nn
 
-from widthwise.errors import check_choice
+from widthwise.errors import check_choice, check_flag
 
 __all__ = ["Recipe", "build", "builder", "builtin", "forget", "names", "recipe_of", "remember"]
 
@@ -36,13 +36,16 @@ def builtin(function: Callable[P, nn.Module]) -> Callable[P, nn.Module]:
 
     One whose name begins with an underscore is for files only: :func:`names` leaves it out.
     """
+    flags = {name for name, kind in function.__annotations__.items() if kind in (bool, "bool")}
 
     @functools.wraps(function)
     def remembering(*args: P.args, **kwargs: P.kwargs) -> nn.Module:
-        model = function(*args, **kwargs)
         names_of_args = function.__code__.co_varnames[: len(args)]
-        recipe = Recipe(function.__name__, {**dict(zip(names_of_args, args, strict=True)), **kwargs})
-        remember(model, recipe)
+        given = {**dict(zip(names_of_args, args, strict=False)), **kwargs}
+        for flag in flags.intersection(given):
+            check_flag(flag, given[flag])  # a word, such as "no", would count as true
+        model = function(*args, **kwargs)
+        remember(model, Recipe(function.__name__, given))
         return model
 
     _BUILDERS[function.__name__] = remembering

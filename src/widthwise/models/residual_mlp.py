@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import nn
 
 from widthwise import activations
-from widthwise.errors import check_integer
+from widthwise.errors import check_depth, check_integer
 from widthwise.models.registry import builtin
 from widthwise.models.residual import Residual, branch_scale
 
@@ -43,7 +43,7 @@ def residual_mlp(
     check_integer("in_features", in_features, 1)
     check_integer("out_features", out_features, 1)
     check_integer("width", width, 1)
-    check_integer("depth", depth, 0)
+    check_depth(depth, 0)
     chosen = activations.get(activation)
     scale = branch_scale(depth, stable)
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten(), input=nn.Linear(in_features, width, bias))

@@ -14,7 +14,7 @@ import scipy  # whose parts load when first used
 from torch import Tensor
 
 from widthwise.activations import ActivationLike
-from widthwise.errors import InputError, check_integer, check_number
+from widthwise.errors import InputError, check_depth, check_integer, check_number
 from widthwise.meanfield import chi
 
 __all__ = ["Bound", "conditioning", "critical_sparsity_bound", "magnitude_bound", "mean_squares"]
@@ -77,7 +77,7 @@ def critical_sparsity_bound(
     Raises:
         InputError: for an argument out of range, or an activation without a fixed point of the variance.
     """
-    check_integer("depth", depth, 1)
+    check_depth(depth)
     check_integer("width", width, 1)
     slope = chi(activation, sigma_w, sigma_b)
     kappa = abs(math.log(slope)) / 8 if slope > 0 else math.inf

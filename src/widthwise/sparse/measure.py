@@ -106,6 +106,7 @@ def measure_speeds(
     """
     check_integer("rounds", rounds, _LEAST)
     check_number("seconds", seconds, 0)
+    check_integer("seed", seed)
     if not sparsities:
         raise InputError("sparsities: got none, allowed is at least one number in [0, 1)")
     for sparsity in sparsities:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from widthwise.errors import InputError, check_choice, check_integer, check_type
+from widthwise.errors import InputError, check_choice, check_depth, check_integer, check_type
 from widthwise.width.formulas import FORMULAS, Question
 from widthwise.width.sizes import capacity, divided, narrowest
 
@@ -111,7 +111,7 @@ def best_width(
     budget = check_integer("budget", budget, low=2)
     judge, points = FORMULAS[check_choice("formula", formula, FORMULAS)]
     check_choice("last_layer", last_layer, ("dense", "balanced"))
-    if check_integer("depth", depth, low=1) > 1:
+    if check_depth(depth) > 1:
         check_choice("formula", formula, ("condition",))
     question = Question(d, n_outputs, depth, budget, last_layer, x, pairs, check_integer("draws", draws, low=1), seed)
     if candidates is None and formula == "condition":

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from widthwise.activations import ActivationLike
-from widthwise.errors import InputError, check_integer, check_number, check_type
+from widthwise.errors import InputError, check_depth, check_integer, check_number, check_type
 from widthwise.kernels._check import check_data
 from widthwise.kernels.distances.measured import MeasuredDistance, Net, measure
 
@@ -69,7 +69,7 @@ def sampled_distance(
     d = x.shape[1]
     n, draws = check_integer("n", n, low=1), check_integer("draws", draws, low=1)
     outputs, seed = check_integer("outputs", outputs, low=1), check_integer("seed", seed)
-    depth = check_integer("depth", depth, low=1)
+    depth = check_depth(depth)
     check_number("sigma_w", sigma_w, low=0, low_open=True)
     fans = [d, *[n] * (depth - 1)]
     live = _live_weights(p, weights, [n * fan for fan in fans])

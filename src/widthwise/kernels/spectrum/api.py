@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -100,6 +101,11 @@ def extreme_eigenvalues(
         return done
     _check_room(len(rows), dtype.itemsize, place, rows.device)
     kernel = LimitKernel(rows, chosen, tile)
+    if not 0 < kernel.diagonal < math.inf:
+        raise InputError(
+            f"activation: got {chosen.name}, with {kernel.diagonal:g} on the diagonal of its kernel; allowed is one "
+            "without jumps, and with a slope"
+        )
     with _workers(kernel, chosen, place, dtype, jobs, ray) as spread:
         stages = Stages(kernel, place, dtype, progress or (lambda done, total, what: None), spread)
         result = stages.spectrum(tolerance)
