@@ -111,6 +111,25 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path, monke
     assert result.output.strip() == f"error: out: got '{tmp_path / 'out'}', {said}"
 
 
+def test_what_another_command_wrote_is_not_replaced(tmp_path):
+    """All commands have the same folder by default."""
+    prune = ["prune", "mlp", "--set", "width=8", "--sparsity", "0.5", "--out", tmp_path]
+    assert run(*prune).exit_code == 0
+    model = (tmp_path / "model.safetensors").read_bytes()
+    compress = ["compress", tmp_path / "model.safetensors", "--layer", "hidden1", "--to", "3", "--out", tmp_path]
+    for other in (["compare", *QUICK, "--out", tmp_path], compress):
+        result = run(*other)
+        assert result.exit_code == 2
+        assert "where another command wrote model.safetensors, which would be lost" in result.stderr
+        assert (tmp_path / "model.safetensors").read_bytes() == model
+    assert run(*prune, "--seed", "1").exit_code == 0
+    assert (tmp_path / "model.safetensors").read_bytes() != model
+    (tmp_path / "compared").mkdir()
+    assert run("compare", "--out", tmp_path / "compared", *QUICK).exit_code == 0
+    assert run(*prune[:-1], tmp_path / "compared").exit_code == 2
+    assert run("compare", "--out", tmp_path / "compared", *QUICK).exit_code == 0
+
+
 def test_data_lists_names_one_a_line_and_describes_one():
     names = run("data").output.split()
     assert {"digits", "mnist", "cifar10"} <= set(names)

@@ -114,5 +114,5 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.toml: cannot be read"):
         read_plan(tmp_path / "none.toml")
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match=r"x\.toml: cannot be read"):
+    with pytest.raises(DataError, match=r"x\.toml: is no UTF-8 text"):
         read_plan(tmp_path / "x.toml")

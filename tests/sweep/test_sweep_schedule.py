@@ -50,6 +50,13 @@ def test_every_run_is_run_once_and_never_again(tmp_path):
         assert all(seconds >= 0 for seconds in store.seconds(KIND).values())
 
 
+def test_a_failure_that_says_all_has_no_trace_of_our_own_code(tmp_path):
+    plan = Plan(Entry("train"), {"data": "digits", "epochs": 1}, {"width": [0]})
+    (failure,) = worked_off(plan, tmp_path, Inline()).failed.values()
+    assert failure.error.endswith("width: got 0, allowed is a whole number, at least 1")
+    assert failure.trace == failure.error
+
+
 def test_a_failure_is_kept_with_its_trace_and_stops_nothing(tmp_path):
     status = worked_off(plan_of("failing", tmp_path, until=9), tmp_path, Inline())
     assert status.done == 4

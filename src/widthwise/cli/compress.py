@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from widthwise.cli.console import as_options, friendly, out
+from widthwise.cli.console import as_options, friendly, out, own_folder
 
 __all__ = ["compress_command"]
+
+_FILES = ("model.safetensors", "report.json", "curve.svg")
 
 
 @friendly
@@ -37,10 +39,9 @@ def compress_command(
     For example `widthwise compress model.safetensors --layer 0 --to 64 --data mnist-folder`.
     """
     from widthwise import data as datasets
-    from widthwise._atomic import check_folder
     from widthwise.compression.files import compress_file
 
-    check_folder(to)
+    own_folder(to, _FILES, "report.json")
     inputs = None
     if data is not None:
         parts = datasets.split(datasets.load(data), validation=0.0, standardize=standardize)
@@ -53,5 +54,4 @@ def compress_command(
     for method, report in reports.items():
         for block in report.blocks:
             out.print(f"{method}: error {block.error:.3e}", highlight=False)
-    names = ("model.safetensors", "report.json", "curve.svg")
-    out.print("\n" + "\n".join(str(to / name) for name in names), highlight=False, soft_wrap=True)
+    out.print("\n" + "\n".join(str(to / name) for name in _FILES), highlight=False, soft_wrap=True)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ParamSpec
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from widthwise._atomic import check_folder
 from widthwise._interrupt import INTERRUPTED, leave_calmly, loaded
 from widthwise._memory import refused_memory
 from widthwise.errors import InputError, InputTypeError
 
-__all__ = ["as_options", "friendly", "numbers", "out", "progress_bar", "words"]
+__all__ = ["as_options", "friendly", "numbers", "out", "own_folder", "progress_bar", "words"]
 
 P = ParamSpec("P")
 out = Console()
@@ -60,6 +62,27 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
 def _say(error: str) -> None:
     line = " ".join(error.split())
     _err.print(f"[bold red]error:[/] {_escaped(line)}", soft_wrap=True, highlight=False)
+
+
+def own_folder(folder: Path, files: Iterable[str], mark: str) -> None:
+    """See, before the work, that a folder can be written and that nothing another command wrote there is lost.
+
+    Args:
+        folder: for results.
+        files: that will be written into it.
+        mark: the file by which an earlier run of the same command is known, whose files may be replaced.
+
+    Raises:
+        InputError: if one of the files is there and the mark is not.
+        OSError: if it cannot be written.
+    """
+    check_folder(folder)
+    there = [name for name in files if (folder / name).exists()]
+    if there and not (folder / mark).exists():
+        raise InputError(
+            f"--out: got {str(folder)!r}, where another command wrote {there[0]}, which would be lost; allowed is "
+            "another folder"
+        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from widthwise.cli.console import friendly, out, progress_bar
+from widthwise.cli.console import friendly, out, own_folder, progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,10 +135,9 @@ def predict_command(
     For example `widthwise kernel predict digits --depth 2`, or
     `widthwise kernel predict concrete.csv --target strength --activation erf`.
     """
-    from widthwise._atomic import check_folder
     from widthwise.infinite.files import architecture, predict, write_prediction
 
-    check_folder(to)
+    own_folder(to, ("predictions.csv", "predictions.json", "curve.svg"), "predictions.csv")
     splits = _some(_split(data, target, standardize, seed), examples, tests, flat=network == "mlp")
     found = predict(architecture(network, depth, activation, sigma_w, sigma_b), splits, ridge, time)
     name = "accuracy" if found.task == "classification" else "R2"

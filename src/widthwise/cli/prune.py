@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from widthwise.cli.console import friendly, out
+from widthwise.cli.console import friendly, out, own_folder
 from widthwise.cli.naming import named_network
 from widthwise.errors import InputError
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from widthwise.masks import Mask
 
 __all__ = ["prune_command"]
+
+_FILES = ("mask.safetensors", "model.safetensors", "layers.txt", "mask.svg")
 
 
 @friendly
@@ -67,9 +69,8 @@ def prune_command(
     from torch.nn import functional
 
     import widthwise as ww
-    from widthwise._atomic import check_folder
 
-    check_folder(to)
+    own_folder(to, _FILES, "mask.safetensors")
     splits = ww.data.split(ww.data.load(data, target=target))
     examples = _examples(splits, examples_per_class, seed)
     loss = functional.mse_loss if splits.task == "regression" else functional.cross_entropy
@@ -95,7 +96,7 @@ def prune_command(
     _write(mask, to)
     ww.save(network, to / "model.safetensors", about={"data": splits.name, "classes": list(splits.classes)})
     out.print(mask.report(), highlight=False, markup=False, soft_wrap=True)
-    for name in ("mask.safetensors", "model.safetensors", "layers.txt", "mask.svg"):
+    for name in _FILES:
         out.print(str(to / name), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -136,13 +136,14 @@ def _table(plan: Plan, names: list[str], runs: Mapping[str, Run], status: Status
 def _conclude(found: Sweep, folder: Path) -> None:
     traces: dict[str, list[str]] = {}
     for run, failure in found.failed:
-        traces.setdefault(failure.trace.rstrip(), []).append(
+        traces.setdefault("" if failure.trace == failure.error else failure.trace.rstrip(), []).append(
             f"failed: {json.dumps(dict(run.arguments))}: {failure.error}"
         )
     for trace, lines in traces.items():
         for line in lines:
             out.print(line, style="red", markup=False, soft_wrap=True)
-        out.print(trace, highlight=False, markup=False, soft_wrap=True)
+        if trace:
+            out.print(trace, highlight=False, markup=False, soft_wrap=True)
     said = f"{found.run} run now, {len(found.rows)} in {folder / 'results.sqlite'}, {len(found.failed)} failed"
     out.print(said, highlight=False, markup=False, soft_wrap=True)
     if found.failed:

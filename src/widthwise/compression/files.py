@@ -78,8 +78,9 @@ def compress_file(
     found |= {method: compress_model(net, M, data=data, method=method, seed=seed).report for method in BASELINES}
     reports = {method: _named_after(report, first, last) for method, report in found.items()}
     block = Block("0", "2", get(activation))
-    file.with_layers(dict(zip((first, last), block.layers(small), strict=True))).save(Path(out) / _MODEL)
+    changed = file.with_layers(dict(zip((first, last), block.layers(small), strict=True)))
     _describe(Path(out), reports, {"file": os.fspath(path), "layer": first, "second": last, "M": M})
+    changed.save(Path(out) / _MODEL)
     return reports
 
 

@@ -9,9 +9,12 @@ import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
+from widthwise.errors import InputError, InputTypeError
 
 __all__ = [
     "THREAD_VARIABLES",
@@ -27,6 +30,8 @@ __all__ = [
     "speaking",
     "tell",
 ]
+
+_PACKAGE = str(Path(__file__).parents[1])
 
 Task = Callable[..., Any]
 """A function of a module, so that another process can import it."""
@@ -121,14 +126,20 @@ def silent(key: str, value: Any) -> None:
 
 
 def attempt(key: str, task: Task, arguments: tuple[Any, ...]) -> Done:
-    """Run a task in a worker; an error of its own becomes a result, whose trace begins in the task."""
+    """Run a task in a worker; an error of its own becomes a result, whose trace begins in the task, where one helps."""
     began = time.monotonic()
     try:
         return Done(key, task(*arguments), seconds=time.monotonic() - began)
     except (Exception, SystemExit) as error:
-        trace = "".join(traceback.format_exception(type(error), error, _within(error)))
+        trace = "" if _is_told(error) else "".join(traceback.format_exception(type(error), error, _within(error)))
         summary = traceback.format_exception_only(error)[-1].strip()
         return Done(key, error=summary, trace=trace, seconds=time.monotonic() - began)
+
+
+def _is_told(error: BaseException) -> bool:
+    """Whether an error says all itself: one of ours that no code of the user's led to."""
+    ours = [frame.filename.startswith(_PACKAGE) for frame in traceback.extract_tb(_within(error))]
+    return isinstance(error, InputError | InputTypeError) and all(ours)
 
 
 def _within(error: BaseException) -> Any:

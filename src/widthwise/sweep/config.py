@@ -41,8 +41,10 @@ def read_plan(path: str | os.PathLike[str]) -> Plan:
     place = Path(path)
     try:
         content = tomllib.loads(place.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: cannot be read ({error})") from None
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read ({error.strerror}); allowed is a TOML file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: is no UTF-8 text ({error})") from None
     except (ValueError, RecursionError) as error:  # of a number with thousands of digits or brackets in brackets, too
         raise DataError(f"{place}: is no TOML: {error}") from None
     try:
