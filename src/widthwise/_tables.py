@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, InputTypeError
 
 __all__ = ["Targets", "class_codes", "standard"]
 
@@ -69,10 +69,15 @@ def class_codes(labels: Array) -> tuple[Array, Array]:
 
     Raises:
         InputError: if there is one only.
+        InputTypeError: if they are of types that have no common order.
         ValueError: if they are no labels but real numbers.
     """
-    check_classification_targets(labels)
-    classes, codes = np.unique(labels, return_inverse=True)
+    try:
+        check_classification_targets(labels)
+        classes, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels.ravel()}))
+        raise InputTypeError(f"y: got labels of types {kinds}, allowed are labels that can be sorted") from error
     if len(classes) < 2:
         raise InputError("y: got 1 class, allowed are at least 2 classes")
     return classes, codes

@@ -75,6 +75,9 @@ def test_a_model_without_values(method, tmp_path):
         ww.sparsify(meta())
     with pytest.raises(InputError, match="meta device"):
         ww.save(meta(), tmp_path / "model.safetensors")
+    for act in (ww.sparse.count, ww.kernels.from_module):
+        with pytest.raises(InputError, match="meta device"):
+            act(meta())
 
 
 @pytest.mark.parametrize("path", [None, 3, ["a", "b"]])
@@ -171,6 +174,17 @@ def test_flow_of_arrays_is_pointed_to_tensors():
     for x, y, said in [(X.numpy(), X[:, 0], "X"), (X, X[:, 0].numpy(), "y")]:
         with pytest.raises(InputTypeError, match=f"{said}: got ndarray of shape .*torch.as_tensor makes one of it"):
             ww.flow.train(model, x, y, 1.0)
+
+
+@pytest.mark.parametrize("estimator", [ww.WideSparseClassifier, ww.InfiniteWidthClassifier])
+def test_labels_without_an_order_are_named(estimator):
+    with pytest.raises(InputTypeError, match="y: got labels of types int, str, allowed are labels that can be sorted"):
+        estimator().fit(X.numpy(), np.array(["a", 1] * 8, object))
+
+
+def test_a_network_where_a_function_that_builds_one_should_be():
+    with pytest.raises(InputTypeError, match="build: got a module, allowed is a function from a width to a module"):
+        ww.widen(network(), 4, 2)
 
 
 def test_missing_values_are_pointed_to_the_argument():

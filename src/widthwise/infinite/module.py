@@ -14,6 +14,7 @@ from widthwise.infinite.flattening import Flatten
 from widthwise.infinite.layers import Dense, Layer, LayerNorm, Nonlinear
 from widthwise.infinite.network import Network
 from widthwise.infinite.pooling import AvgPool, GlobalAvgPool
+from widthwise.weights import check_has_values
 
 __all__ = ["from_module"]
 
@@ -50,7 +51,7 @@ def from_module(
         >>> from_module(nn.Sequential(nn.Linear(4, 512, bias=False), nn.ReLU()), sigma_w=1.0).layers[0].width
         512
     """
-    check_type("module", module, nn.Module)
+    check_has_values(check_type("module", module, nn.Module))
     common = {"sigma_w": sigma_w, "sigma_b": sigma_b, "parameterisation": parameterisation}
     return Network(*(found for name, part in _parts(module, "") for found in _read(name, part, common)))
 

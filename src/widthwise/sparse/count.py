@@ -10,7 +10,7 @@ from widthwise._enforce import Keeper
 from widthwise.errors import InputError, check_integer, check_type
 from widthwise.sparse._uses import both_uses
 from widthwise.sparse.linear import SparseWeight
-from widthwise.weights import is_weight, unwrapped
+from widthwise.weights import check_has_values, is_weight, unwrapped
 
 __all__ = ["Count", "Counts", "count"]
 
@@ -101,7 +101,7 @@ def count(model: nn.Module, example: Tensor | None = None, *, states: int = 0) -
         states: numbers that the optimizer keeps for each parameter: 0 for SGD, 1 with momentum, 2 for Adam.
 
     Raises:
-        InputError: if the model does not take the example, or has a parameter without a shape yet.
+        InputError: if the model does not take the example, or has a parameter without a shape or without values.
 
     >>> import torch
     >>> print(count(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.ones(10, 4)))
@@ -115,6 +115,7 @@ def count(model: nn.Module, example: Tensor | None = None, *, states: int = 0) -
     for name, parameter in inner.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise InputError(f"model: {name!r} has no shape yet, run one batch through the model first")
+    check_has_values(inner)
     uses = {} if example is None else both_uses(inner, check_type("example", example, Tensor))
     seen: set[int] = set()
     layers = (_count(name, module, uses.get(module), states, seen) for name, module in inner.named_modules())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from widthwise.errors import InputError, InputTypeError
+from widthwise.errors import InputError, InputTypeError, outlined
 from widthwise.weights import prunable
 
 __all__ = ["Factory", "skeleton", "weights_at", "width_for"]
@@ -24,8 +24,9 @@ def skeleton(build: Factory, width: int) -> nn.Module:
     Raises:
         InputTypeError: if ``build`` is no function or makes no module.
     """
-    if not callable(build):
-        raise InputTypeError(f"build: got {build!r}, allowed is a function from a width to a module")
+    if isinstance(build, nn.Module) or not callable(build):
+        got = "a module" if isinstance(build, nn.Module) else outlined(build)
+        raise InputTypeError(f"build: got {got}, allowed is a function from a width to a module")
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
