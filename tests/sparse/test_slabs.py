@@ -29,12 +29,14 @@ def test_pieces_hold_the_whole_result(size, batch, images, reach, weights, dtype
     assert one.columns == -(-size[1] // one.alongs) + reach[1]
 
 
-def test_slabs_fit_the_cache_where_they_can(monkeypatch):
-    monkeypatch.setattr("widthwise.sparse._slabs.cache_bytes", lambda: 2**19)
+@pytest.mark.parametrize(("registers", "cache"), [(32, 2**19), (64, 2**20)])
+def test_slabs_fit_the_cache_where_they_can(monkeypatch, registers, cache):
+    monkeypatch.setattr("widthwise.sparse._slabs.vector_bytes", lambda: registers)
+    monkeypatch.setattr("widthwise.sparse._slabs.cache_bytes", lambda: cache)
     cut.cache_clear()
     one = cut((16, 16), 32, 128, (2, 2), 128 * 128 * 9 // 20, torch.float32)
     cut.cache_clear()
-    assert 128 * one.lines * one.columns * one.examples * 4 <= 2**19
+    assert 128 * one.lines * one.columns * one.examples * 4 <= cache
 
 
 @pytest.fixture
