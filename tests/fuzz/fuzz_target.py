@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from widthwise.errors import InputError, InputTypeError
@@ -108,6 +109,7 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
             raise AssertionError(f"writes to {place}")
 
 
+@cache
 def _caches() -> tuple[str, ...]:
     """Where libraries keep what they compile."""
     return tuple(f"{prefix}/" for prefix in (os.path.realpath(sys.prefix), str(Path("~/.cache").expanduser())))

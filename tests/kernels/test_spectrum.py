@@ -199,6 +199,18 @@ def test_damaged_corrections_are_refused(tmp_path, name, columns, message):
         extreme_eigenvalues(rows(), folder=tmp_path / "a", tile=40)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-320])
+def test_a_damaged_factor_is_refused(tmp_path, scale):
+    folder = tmp_path / "a"
+    extreme_eigenvalues(rows(), folder=folder, tile=40, keep=True)
+    for name in ("result.json", "vectors.npy"):
+        (folder / name).unlink()
+    path = folder / "tile-0000-0000.npy"
+    np.save(path, np.load(path) * scale)
+    with pytest.raises(DataError, match="damaged"):
+        extreme_eigenvalues(rows(), folder=folder, tile=40)
+
+
 def test_a_finished_folder_answers_at_once(tmp_path, monkeypatch):
     x = rows()
     first = extreme_eigenvalues(x, folder=tmp_path, tile=40)

@@ -91,8 +91,7 @@ class Stages:
         """Both ends."""
         largest, largest_error = _largest(self.kernel.x)
         self._factorise(lambda done: self.watch(done, 1, "factor"))
-        vectors = self._vectors(tolerance)
-        values, _, residuals = refine(self._apply, self._solve, vectors, tolerance, kept=self.kept)
+        values, residuals = self._lowest(tolerance)
         if float(values[0]) <= _SINGULAR * self.kernel.diagonal:
             raise InputError(
                 f"x: the smallest eigenvalue of its kernel is {float(values[0]):.3g}, zero to rounding; allowed are "
@@ -107,6 +106,17 @@ class Stages:
             factorise(self.kernel, self.tiles, self.dtype, watch)
         else:
             self.spread.factorise(self.tiles, watch)
+
+    def _lowest(self, tolerance: float) -> tuple[Tensor, Tensor]:
+        """The lowest eigenvalues and their residuals."""
+        try:
+            vectors = self._vectors(tolerance)
+            values, _, residuals = refine(self._apply, self._solve, vectors, tolerance, kept=self.kept)
+        except torch.linalg.LinAlgError as error:
+            if self.folder is None:
+                raise
+            raise DataError(f"{self.folder}: what it keeps is damaged, numbers leave float64; remove it") from error
+        return values, residuals
 
     def _vectors(self, tolerance: float) -> Tensor:
         """The lowest eigenvectors by Lanczos, or as an earlier run left them."""
