@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from widthwise._interrupt import INTERRUPTED
 from widthwise.cli.console import friendly, out, progress_bar
 from widthwise.cli.naming import named_network
 from widthwise.errors import InputError, check_threads
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["bench_command"]
 
 _DEFAULT = (0.5, 0.8, 0.9, 0.95, 0.98)
-_INTERRUPTED = 130
 
 
 @friendly
@@ -86,7 +86,7 @@ def bench_command(
         _write(speeds, to, {"model": model, "arguments": arguments or [], "input": list(sizes), "batch": batch})
     if stopped:
         typer.echo(f"stopped: {len(speeds)} of {total} measurements are done and kept", err=True)
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _about_the_example(error: InputError, sizes: tuple[int, ...]) -> InputError:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from widthwise._atomic import check_folder
-from widthwise._interrupt import INTERRUPTED, leave_calmly, loaded
+from widthwise._interrupt import INTERRUPTED, Listening, leave_calmly, loaded
 from widthwise._memory import refused_memory
 from widthwise.errors import InputError, InputTypeError
 
@@ -34,29 +34,37 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         loaded()
+        listening = Listening()
         try:
             try:
-                command(*args, **kwargs)
+                with listening:
+                    command(*args, **kwargs)
             finally:
                 leave_calmly()  # nothing is left to keep
-        except (InputError, InputTypeError) as error:
-            _say(str(error))
-            raise typer.Exit(_USAGE) from None
-        except OSError as error:
-            said = error.strerror or str(error)  # without the number
-            _say(f"{error.filename}: {said}" if error.filename else said)
-            raise typer.Exit(_USAGE) from None
-        except (MemoryError, RuntimeError) as error:
-            asked = refused_memory(error)
-            if asked is None:
+        except typer.Exit:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if (said := _expected(error)) is not None:
+                _say(said)
+                raise typer.Exit(_USAGE) from None
+            if not (listening.pressed or isinstance(error, KeyboardInterrupt)):
                 raise
-            _say(f"memory: {asked} were asked for and not to be had; allowed are smaller networks, batches or data")
-            raise typer.Exit(_USAGE) from None
-        except KeyboardInterrupt:
             _err.print("stopped; files already written are whole, and runs already finished are kept", highlight=False)
             raise typer.Exit(INTERRUPTED) from None
 
     return guarded
+
+
+def _expected(error: BaseException) -> str | None:
+    """What to say of an error that the user can mend."""
+    if isinstance(error, (InputError, InputTypeError)):
+        return str(error)
+    if isinstance(error, OSError):
+        said = error.strerror or str(error)  # without the number
+        return f"{error.filename}: {said}" if error.filename else said
+    if isinstance(error, (MemoryError, RuntimeError)) and (asked := refused_memory(error)) is not None:
+        return f"memory: {asked} were asked for and not to be had; allowed are smaller networks, batches or data"
+    return None
 
 
 def _say(error: str) -> None:

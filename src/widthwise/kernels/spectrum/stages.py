@@ -112,7 +112,7 @@ class Stages:
         try:
             vectors = self._vectors(tolerance)
             values, _, residuals = refine(self._apply, self._solve, vectors, tolerance, kept=self.kept)
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # documented, yet not exported
             if self.folder is None:
                 raise
             raise DataError(f"{self.folder}: what it keeps is damaged, numbers leave float64; remove it") from error
