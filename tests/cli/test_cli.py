@@ -157,6 +157,20 @@ def test_ctrl_c_while_it_loads_is_a_word_and_no_trace(tmp_path, how):
         assert (done.returncode, done.stderr) == (130, "stopped\n")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes and encodings of POSIX")
+def test_output_that_nobody_reads_and_names_that_a_terminal_has_no_signs_for(tmp_path):
+    command = [sys.executable, "-m", "widthwise", "data"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # before anything is written
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
+    command[-1:] = ["prune", "mlp", "--set", "width=8", "--sparsity", "0.5", "--out", tmp_path / "дом"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=ascii_only, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"\\u0434\\u043e\\u043c/mask.svg" in done.stdout
+
+
 def test_a_second_comparison_in_a_folder_waits_for_the_first(tmp_path, monkeypatch):
     first = ExitStack()
     first.enter_context(alone(tmp_path / ".compare-lock", pytest.fail))

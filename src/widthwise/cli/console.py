@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import select
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +28,7 @@ P = ParamSpec("P")
 out = Console()
 _err = Console(stderr=True)
 _USAGE = 2
+_NOBODY_READS = 141  # as of a command that the shell's own signal ends
 _EVERY = 60.0  # seconds between lines where there is no terminal to draw a bar on
 
 
@@ -44,6 +48,9 @@ def friendly(command: Callable[P, None]) -> Callable[P, None]:
         except typer.Exit:
             raise
         except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, BrokenPipeError) and _nobody_reads():
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+                raise typer.Exit(_NOBODY_READS) from None
             if (said := _expected(error)) is not None:
                 _say(said)
                 raise typer.Exit(_USAGE) from None
@@ -65,6 +72,15 @@ def _expected(error: BaseException) -> str | None:
     if isinstance(error, (MemoryError, RuntimeError)) and (asked := refused_memory(error)) is not None:
         return f"memory: {asked} were asked for and not to be had; allowed are smaller networks, batches or data"
     return None
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose other end is closed, as by ``head``."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _say(error: str) -> None:
