@@ -238,7 +238,16 @@ def test_a_drawing_can_only_draw(tmp_path, inside):
     assert width == 9
 
 
-@pytest.mark.parametrize("source", ["", "<svg", "<html/>", SVG.format("").replace("viewBox", "box"), SVG.format("<g>")])
+BLANK = SVG.format("")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "", "<svg", "<html/>", BLANK.replace("viewBox", "box"), SVG.format("<g>"),
+        *(BLANK.replace("0 9 9", f"0 {width} 9") for width in (".", "1.2.3", "0", "-9", "9" * 400, "9" * 10**6 + "x")),
+    ],
+)  # fmt: skip
 def test_a_drawing_that_is_none_is_refused(tmp_path, source):
     (tmp_path / "x.svg").write_text(source)
     with pytest.raises(DataError, match=r"x\.svg: not an SVG drawing"):

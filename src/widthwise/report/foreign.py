@@ -13,6 +13,8 @@ from widthwise.report.svg import XLINK, embedded, parsed
 __all__ = ["foreign_svg"]
 
 _LARGEST = 8 * 2**20  # bytes of a file
+_WIDEST = 1e6
+_VIEW = re.compile(r"\s*N\s+N\s+(N)\s+N\s*".replace("N", r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"))
 # fmt: off
 _TAGS = frozenset((
     "g", "defs", "path", "use", "text", "tspan", "clipPath", "rect", "circle", "ellipse", "line", "polyline", "polygon",
@@ -48,8 +50,8 @@ def foreign_svg(path: Path, prefix: str, title: str, description: str) -> tuple[
         root = parsed(path.read_bytes())
     except ElementTree.ParseError as error:
         raise DataError(f"{path}: not an SVG drawing ({error}); run what wrote it again") from error
-    view = re.fullmatch(r"\s*[\d.+-]+\s+[\d.+-]+\s+([\d.]+)\s+[\d.]+\s*", root.get("viewBox", ""))
-    if root.tag != "svg" or view is None:
+    view = _VIEW.fullmatch(root.get("viewBox", ""))
+    if root.tag != "svg" or view is None or not 0 < float(view[1]) <= _WIDEST:
         raise DataError(f"{path}: not an SVG drawing with a viewBox; run what wrote it again")
     _keep_what_draws(root)
     return embedded(root, prefix, title, description), float(view[1])
