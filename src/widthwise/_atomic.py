@@ -34,7 +34,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(check_path("path", path))
     if target.is_dir():
         raise IsADirectoryError(f"path: got {os.fspath(path)!r}, a folder; allowed is the name of a file")
-    made_folder(target.parent)
+    made_folder(target.parent, "path")
     _clear(target.parent.absolute())
     folder, lock = _workplace(target)
     try:
@@ -50,19 +50,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.close(lock)
 
 
-def made_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder ``path``, made if it is not there.
+def made_folder(path: str | os.PathLike[str], name: str = "out") -> Path:
+    """The folder ``path``, made if it is not there; ``name`` is that of the argument, for messages.
 
     Raises:
         OSError: if it cannot be made, because a file stands in its place, say.
     """
-    folder = Path(check_path("out", path))
+    folder = Path(check_path(name, path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise _no_folder(path) from None
+        raise _no_folder(name, path) from None
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise _not_writable(name, path, error) from error
     return folder
 
 
@@ -80,21 +80,23 @@ def check_folder(folder: Path) -> None:
     """
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
-        raise _no_folder(folder)
+        raise _no_folder("out", folder)
     try:
         Path(tempfile.mkdtemp(suffix=_SUFFIX, prefix=".", dir=there)).rmdir()
     except OSError as error:
-        raise _not_writable(folder, error) from error
+        raise _not_writable("out", folder, error) from error
 
 
-def _not_writable(path: str | os.PathLike[str], error: OSError) -> OSError:
+def _not_writable(name: str, path: str | os.PathLike[str], error: OSError) -> OSError:
     """The same error, of the same kind, in words."""
-    said = f"out: got {os.fspath(path)!r}, where nothing can be written ({error.strerror}); allowed is another folder"
+    said = (
+        f"{name}: got {os.fspath(path)!r}, where nothing can be written ({error.strerror}); allowed is another folder"
+    )
     return type(error)(error.errno, said)
 
 
-def _no_folder(path: str | os.PathLike[str]) -> NotADirectoryError:
-    return NotADirectoryError(f"out: got {os.fspath(path)!r}, but there is a file; allowed is a folder")
+def _no_folder(name: str, path: str | os.PathLike[str]) -> NotADirectoryError:
+    return NotADirectoryError(f"{name}: got {os.fspath(path)!r}, but there is a file; allowed is a folder")
 
 
 def _workplace(target: Path) -> tuple[Path, int | None]:

@@ -47,7 +47,7 @@ def _from_path(argument: str, name: str, folder: str) -> ModuleType:
         sys.path.append(folder)
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
         raise InputError(
             f"{argument}: module {name!r} cannot be imported ({said}); write module:function or file.py:function"
@@ -65,6 +65,6 @@ def _from_file(argument: str, path: Path) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{argument}: {path} cannot be imported ({type(error).__name__}: {error})") from error
     return module

@@ -105,7 +105,7 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
         raise _unusable(path, "its weights are of a kind of numbers that the model cannot hold") from error
     _mark_scaled(path, model, header.get(_SCALED, []))
     if masks:
-        shapes = {name: list(state[name].shape) for name in masks if name in state and not is_bias(name)}
+        shapes = {name: list(state[name].shape) for name in masks if name in state and not is_bias(name, state[name])}
         Mask({name: unpack(path, name, masks[name], shape) for name, shape in shapes.items()}).apply(model)
     return model.eval()
 

@@ -111,7 +111,7 @@ def _check_first_time(model: nn.Module) -> None:
     if scaled:
         raise InputError(
             f"model: {len(scaled)} of its modules were scaled by an earlier call, the first {scaled[0]!r}; allowed is "
-            "one call, on a model just built or drawn"
+            "one call: build the model anew, or draw its weights with widthwise.init"
         )
 
 

@@ -13,21 +13,29 @@ from widthwise.errors import InputError, check_type
 
 __all__ = ["check_has_values", "check_not_sparse", "is_bias", "is_weight", "prunable", "unwrapped"]
 
-_BIAS = re.compile(".*bias([^a-z].*)?")
+_NAMED_BIAS = re.compile(".*bias(es)?")
+_ABOUT_BIAS = re.compile(".*bias[^a-z].*")
 
 
-def is_bias(name: str) -> bool:
-    """Whether a parameter is a bias, whatever its shape, by the last part of its name.
+def is_bias(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter is a bias by the last part of its name: ``bias`` at the end of it, as in ``in_proj_bias``.
 
-    >>> is_bias("attention.bias_k"), is_bias("bias.weight"), is_bias("unbiased")
-    (True, False, False)
+    Where something follows, as in ``bias_k`` of attention, it is one only if its shape is that of a vector, with one
+    dimension of more than 1 at most: a ``bias_matrix`` is a weight.
+
+    >>> import torch
+    >>> is_bias("attention.bias_k", torch.ones(1, 1, 8)), is_bias("bias_matrix", torch.ones(8, 8))
+    (True, False)
     """
-    return _BIAS.fullmatch(name.rpartition(".")[2]) is not None
+    last = name.rpartition(".")[2]
+    if _NAMED_BIAS.fullmatch(last):
+        return True
+    return _ABOUT_BIAS.fullmatch(last) is not None and sum(size > 1 for size in parameter.shape) <= 1
 
 
 def is_weight(name: str, parameter: Tensor) -> bool:
     """Whether pruning counts and cuts a parameter: it has two or more dimensions and is no bias."""
-    return parameter.dim() >= 2 and not is_bias(name)
+    return parameter.dim() >= 2 and not is_bias(name, parameter)
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -51,9 +59,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
             raise InputError(f"model: {name!r} has no shape yet, run one batch through the model first")
     found = {name: parameter for name, parameter in parameters.items() if is_weight(name, parameter)}
     if not any(parameter.numel() for parameter in found.values()):
-        raise InputError(
-            "model: got no weights to prune, allowed is a model with a parameter of two or more dimensions"
-        )
+        raise InputError("model: got no weights to prune, allowed is a model with a weight of two or more dimensions")
     return found
 
 

@@ -37,6 +37,10 @@ class Unusual(nn.Module):
         return self.outer(torch.sin(self.inner(x.flatten(1))) + torch.randn(20))
 
 
+def leaves() -> nn.Module:
+    sys.exit("no licence")
+
+
 def raises() -> nn.Module:
     raise KeyError("a\nmessage of two lines")
 
@@ -123,6 +127,7 @@ def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch, name):
         ([f"{__name__}:Unusual", "--set", "classes=3"], "does not fit the data, examples of shape (1, 8, 8)"),
         (["gpt"], "does not fit the data"),
         ([f"{__name__}:raises"], "raises cannot be built (KeyError: 'a"),
+        ([f"{__name__}:leaves"], "leaves cannot be built (SystemExit: no licence); give its arguments with --set"),
         ([f"{__name__}:without_values"], "is on the meta device and has no values"),
     ],
 )

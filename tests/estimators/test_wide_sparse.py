@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.utils.estimator_checks import check_estimator
 
 import widthwise as ww
-from widthwise.errors import InputError
+from widthwise.errors import InputError, InputTypeError
 from widthwise.estimators import network
 from widthwise.estimators.masked import MaskedNet
 
@@ -103,6 +103,22 @@ def test_by_default_the_width_is_the_predicted_one():
         choice = ww.best_width(4, 300, 1, scaled, "condition", "balanced", depth=depth, draws=3)
         assert model.width_ == choice.width
         assert [c.width // choice.candidates[0].width for c in choice.candidates][:3] == [1, 2, 4]
+
+
+def test_tensors_that_require_a_gradient_are_data_like_any():
+    x, y = problem(40)
+    weights = np.random.default_rng(1).uniform(0.5, 2, len(x))
+    settings = {"weights": 40, "max_iter": 2, "random_state": 0}
+    expected = ww.WideSparseRegressor(**settings).fit(x, y, weights)
+    tensors = [torch.tensor(each, requires_grad=True) for each in (x, y, weights)]
+    found = ww.WideSparseRegressor(**settings).fit(*tensors)
+    np.testing.assert_array_equal(found.predict(tensors[0]), expected.predict(x))
+
+
+@pytest.mark.parametrize("flag", ["verbose", "early_stopping"])
+def test_a_word_is_no_switch(flag):
+    with pytest.raises(InputTypeError, match=f"{flag}: got 'no' of type str, allowed is True or False"):
+        ww.WideSparseRegressor(40, **{flag: "no"}).fit(*problem(20))
 
 
 def test_a_huge_budget_makes_a_dense_network_at_once():

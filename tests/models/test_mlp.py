@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import widthwise as ww
 from widthwise.errors import InputError, InputTypeError
 from widthwise.models import Recipe, Standardize, build, mlp, names, recipe_of
 
@@ -75,3 +77,8 @@ def test_an_unknown_recipe_lists_the_known():
 def test_a_switch_is_true_or_false(got):
     with pytest.raises(InputTypeError, match="bias: got .*, allowed is True or False"):
         mlp(2, 1, bias=got)
+
+
+def test_a_switch_of_numpys_is_kept_as_one_of_pythons(tmp_path):
+    ww.save(mlp(2, 1, width=3, bias=np.False_), tmp_path / "model")
+    assert ww.load(tmp_path / "model")[1].bias is None

@@ -113,7 +113,7 @@ def test_files_that_are_none_of_ours(tmp_path):
             ww.load(tmp_path / name)
     with pytest.raises(OSError, match=r"path: got .*, a folder; allowed is the name of a file"):
         ww.save(network(), tmp_path)
-    with pytest.raises(OSError, match=r"out: got .*table.csv', but there is a file; allowed is a folder"):
+    with pytest.raises(OSError, match=r"path: got .*table.csv', but there is a file; allowed is a folder"):
         ww.save(network(), tmp_path / "table.csv" / "model.safetensors")
 
 

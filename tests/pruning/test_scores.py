@@ -496,6 +496,33 @@ def test_biases_of_keys_and_values_are_no_weights(method):
             torch.testing.assert_close(found, getattr(scores, method)(plain, data)[name])
 
 
+def test_only_what_is_named_a_bias_or_is_a_vector_about_one_is_a_bias():
+    model = nn.Module()
+    for name, shape in {
+        "bias": (3, 4), "expert_biases": (3, 4), "bias_k": (1, 1, 4), "bias_matrix": (3, 4), "unbiased": (3, 4),
+        "relative_bias_table": (5, 2), "weight": (3, 4),
+    }.items():  # fmt: skip
+        model.register_parameter(name, nn.Parameter(torch.ones(shape)))
+    assert list(prunable(model)) == ["bias_matrix", "unbiased", "relative_bias_table", "weight"]
+
+
+def test_a_weight_called_after_a_bias_is_no_bias_to_synflow():
+    class Mine(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias_matrix = nn.Parameter(torch.randn(3, 6))
+
+        def forward(self, x):
+            return x @ self.bias_matrix.T
+
+    mine, known = Mine(), nn.Linear(6, 3, bias=False)
+    known.weight = mine.bias_matrix
+    data = torch.randn(4, 6), torch.zeros(4, dtype=torch.long)
+    found = scores.synflow(mine, data), scores.synflow(known, data)
+    torch.testing.assert_close(found[0]["bias_matrix"], found[1]["weight"])
+    assert found[0]["bias_matrix"].all()
+
+
 def test_embeddings_with_sparse_gradients():
     model = nn.Sequential(nn.Embedding(9, 4, sparse=True), nn.Flatten(), nn.Linear(8, 3))
     tokens = torch.tensor([[0, 1], [2, 3], [0, 4]]), torch.tensor([0, 1, 2])

@@ -105,7 +105,7 @@ def own_folder(folder: Path, files: Iterable[str], mark: str) -> None:
     if there and not (folder / mark).exists():
         raise InputError(
             f"--out: got {str(folder)!r}, where another command wrote {there[0]}, which would be lost; allowed is "
-            "another folder"
+            "another folder, with --out FOLDER"
         )
 
 

@@ -89,7 +89,7 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
             check_number("weight_decay", self.weight_decay, 0),
             check_integer("n_iter_no_change", self.n_iter_no_change, 1),
             check_number("tol", self.tol, 0),
-            bool(self.verbose),
+            check_flag("verbose", self.verbose),
             check_flag("early_stopping", self.early_stopping),
             check_number("validation_fraction", self.validation_fraction, 0, 1, low_open=True, high_open=True),
         )
@@ -97,7 +97,8 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
     def _validated(self, X: ArrayLike, **options: Any) -> Any:
         finite = "allow-nan" if check_choice("missing", self.missing, ("error", "mean")) == "mean" else True
         try:
-            return validate_data(self, X, dtype=_DTYPES, ensure_all_finite=finite, **options)
+            given = {name: plain(value) for name, value in options.items()}
+            return validate_data(self, plain(X), dtype=_DTYPES, ensure_all_finite=finite, **given)
         except ValueError as error:
             if "contains NaN" in str(error) and self.missing == "error":
                 error.add_note(f"{type(self).__name__}(missing='mean') puts a feature's mean where a value is missing.")
@@ -187,9 +188,14 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
             return self._engine.forward(self._prepared(x))[0]
 
 
+def plain(given: Any) -> Any:
+    """A tensor as an array of its values, whether it requires a gradient or not; all else as it is."""
+    return given.numpy(force=True) if isinstance(given, Tensor) else given
+
+
 def example_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
     """Of the examples, not negative and not all zero."""
-    weights: Array = _check_sample_weight(sample_weight, x, dtype=x.dtype, ensure_non_negative=True)
+    weights: Array = _check_sample_weight(plain(sample_weight), x, dtype=x.dtype, ensure_non_negative=True)
     if not weights.any():
         raise InputError("sample_weight: got zeros only, allowed is at least one positive weight")
     return weights

@@ -31,7 +31,7 @@ __all__ = [
     "tell",
 ]
 
-_PACKAGE = str(Path(__file__).parents[1])
+_PACKAGE = str(Path(__file__).parents[1] / "_")[:-1]  # with what ends the name of a folder
 
 Task = Callable[..., Any]
 """A function of a module, so that another process can import it."""

@@ -47,7 +47,7 @@ def from_name(
         model = factory(**{**fitting, **given})
     except InputError:
         raise
-    except Exception as error:  # of somebody's own, it may raise anything
+    except (Exception, SystemExit) as error:  # of somebody's own, it may raise anything
         if refused_memory(error) is not None:
             raise
         kind = "" if isinstance(error, InputTypeError) else f"{type(error).__name__}: "

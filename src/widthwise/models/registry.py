@@ -43,7 +43,7 @@ def builtin(function: Callable[P, nn.Module]) -> Callable[P, nn.Module]:
         names_of_args = function.__code__.co_varnames[: len(args)]
         given = {**dict(zip(names_of_args, args, strict=False)), **kwargs}
         for flag in flags.intersection(given):
-            check_flag(flag, given[flag])  # a word, such as "no", would count as true
+            given[flag] = check_flag(flag, given[flag])  # a word, such as "no", would count as true
         model = function(*args, **kwargs)
         remember(model, Recipe(function.__name__, given))
         return model

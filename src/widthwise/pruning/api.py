@@ -45,8 +45,8 @@ def prune(
     initialised, call it on every rank: all take the mask of rank 0.
 
     Args:
-        model: any module; its prunable parameters have two or more dimensions (:func:`widthwise.prunable`). A sparse
-            one (:func:`widthwise.sparsify`) is refused: make it dense again first.
+        model: any module; its prunable parameters have two or more dimensions and are no biases
+            (:func:`widthwise.prunable`). A sparse one (:func:`widthwise.sparsify`) is refused: make it dense again first.
         sparsity: fraction of the prunable weights to remove, in [0, 1).
         method: name of a registered score, or a function ``(model, data, loss)`` to scores.
         data: ``(x, y)`` or a loader of such batches, where the method needs it.

@@ -97,7 +97,7 @@ def example_input(model: nn.Module, data: Data | None) -> Tensor | None:
 
 def _positive(name: str, parameter: Tensor, dtype: torch.dtype) -> Tensor:
     value = parameter.detach().to(dtype)
-    return torch.zeros_like(value) if is_bias(name) else value.abs()
+    return torch.zeros_like(value) if is_bias(name, value) else value.abs()
 
 
 def leaves(output: Any) -> Iterable[Tensor]:
