@@ -387,3 +387,10 @@ def test_models_of_every_kind_can_be_pruned():
 
     single = nn.Linear(6, 3)
     assert prune(torch.compile(single, backend="eager"), 0.5, "snip", batch(), LOSS) == Mask.of(single)
+
+
+def test_there_are_no_more_rounds_than_weights():
+    assert prune(nn.Linear(4, 3), 0.5, "magnitude", rounds=12).kept == 6
+    for rounds in (13, 10**9):
+        with pytest.raises(InputError, match=f"rounds: got {rounds}, allowed is a whole number, 1 to 12"):
+            prune(nn.Linear(4, 3), 0.5, "magnitude", rounds=rounds)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
@@ -225,3 +228,38 @@ def test_a_library_that_is_missing_is_named(module, make, tmp_path, monkeypatch)
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(InputError, match=r"not installed .* pip install 'widthwise\["):
         make(tmp_path)
+
+
+class Busy(BaseHTTPRequestHandler):
+    """Answers everything with 503, which MLflow asks again by itself."""
+
+    def do_GET(self):
+        self.server.asked += 1
+        self.send_error(503)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(("retries", "asked"), [(None, 1), ("2", 3)])
+def test_a_server_that_does_not_answer_is_told_at_once_unless_the_environment_wants_patience(
+    retries, asked, monkeypatch
+):
+    pytest.importorskip("mlflow", reason="MLflow is not installed")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    if retries is not None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", retries)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        server.asked = 0
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(InputError, match="to: got 'http://127.0.0.1:.*, where no MLflow answers"):
+                open_tracker(f"mlflow:http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+        assert server.asked == asked
+    assert os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == retries
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ

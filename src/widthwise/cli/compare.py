@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from widthwise.cli.console import friendly, numbers, out, own_folder, progress_bar, words
+from widthwise.cli.console import as_options, friendly, numbers, out, own_folder, progress_bar, words
 
 __all__ = ["compare_command"]
 
@@ -119,7 +119,8 @@ def compare_command(
     from widthwise.training import TrainConfig
 
     own_folder(to, ("report.html", "model.safetensors"), "results.sqlite")
-    tracker = None if track is None else open_tracker(track)
+    with as_options(to="--track"):
+        tracker = None if track is None else open_tracker(track)
     train = TrainConfig(epochs, batch_size, lr, momentum, weight_decay, schedule)
     shares = () if last_layer_connectivity is None else numbers("--last-layer-connectivity", last_layer_connectivity)
     chosen: dict[str, Any] = {"budget": budget, "base_width": base_width, "target": target, "seeds": seeds}

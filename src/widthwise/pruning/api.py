@@ -46,7 +46,7 @@ def prune(
 
     Args:
         model: any module; its prunable parameters have two or more dimensions and are no biases
-            (:func:`widthwise.prunable`). A sparse one (:func:`widthwise.sparsify`) is refused: make it dense again first.
+            (:func:`widthwise.prunable`). A sparse one (:func:`widthwise.sparsify`) is refused: make it dense first.
         sparsity: fraction of the prunable weights to remove, in [0, 1).
         method: name of a registered score, or a function ``(model, data, loss)`` to scores.
         data: ``(x, y)`` or a loader of such batches, where the method needs it.
@@ -55,7 +55,8 @@ def prune(
         scope: how the weights are shared out: ``"global"`` by score alone, ``"uniform"`` the same density in each
             layer, ``"erk"`` Erdős-Rényi-kernel densities, ``"balanced"`` the largest layers cut first.
         rounds: number of times to score and prune; the number of weights falls by the same factor each time, and
-            later rounds score the network that is left. By default as the method was registered.
+            later rounds score the network that is left. At most as many as the model has
+            weights; by default as the method was registered.
         examples_per_class: score on that many examples of each class, the first in ``data``, as one batch.
         seed: of all that is random: scores, ties, the order of a shuffling loader.
         on_collapse: ``"raise"``, ``"warn"`` or ``"allow"`` when a layer loses all weights, or every path from
@@ -78,12 +79,13 @@ def prune(
     """
     known = find_method(method)
     check_not_sparse(check_type("model", model, nn.Module))
+    total = sum(weight.numel() for weight in prunable(model).values())
     plan = _Plan(
         method=known,
-        keep=target_count(sum(weight.numel() for weight in prunable(model).values()), sparsity, budget),
+        keep=target_count(total, sparsity, budget),
         asked=f"budget: got {budget}" if sparsity is None else f"sparsity: got {sparsity}",
         scope=check_choice("scope", scope, SCOPES),
-        rounds=check_integer("rounds", known.rounds if rounds is None else rounds, 1),
+        rounds=known.rounds if rounds is None else check_integer("rounds", rounds, 1, total),
         seed=check_integer("seed", seed, 0, 2**63 - 1),
         on_collapse=check_choice("on_collapse", on_collapse, ("raise", "warn", "allow")),
     )

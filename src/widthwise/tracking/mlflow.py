@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = ["MLflowTracker"]
 
 _PARAMETERS = 100  # MLflow takes so many at once
 _LONGEST, _LONGEST_NAME = 500, 250  # characters of a value and of a name
+_AT_FIRST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
 
 class MLflowTracker(Tracker):
@@ -30,7 +32,7 @@ class MLflowTracker(Tracker):
         experiment: name of the experiment that the runs belong to; made if it does not exist.
 
     Raises:
-        InputError: if MLflow is not installed.
+        InputError: if MLflow is not installed, or none answers at the address.
         OSError: if the folder cannot be made.
     """
 
@@ -41,10 +43,11 @@ class MLflowTracker(Tracker):
             folder = Path(address).resolve()
             folder.mkdir(parents=True, exist_ok=True)
             address, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
-        self._mlflow = _mlflow()
+        self._mlflow = _mlflow(local=artifacts is not None)
         self._client = self._mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
-        known = self._client.get_experiment_by_name(experiment)
-        self._experiment = known.experiment_id if known else self._client.create_experiment(experiment, artifacts)
+        with _first_answer(self._mlflow, address):
+            known = self._client.get_experiment_by_name(experiment)
+            self._experiment = known.experiment_id if known else self._client.create_experiment(experiment, artifacts)
 
     def run(self, name: str, settings: Mapping[str, Any]) -> TrackedRun:
         """A new run of the experiment."""
@@ -72,10 +75,30 @@ class _Run(TrackedRun):
         self._client.set_terminated(self._name, "FAILED" if failed else "FINISHED")
 
 
-def _mlflow() -> Any:
+@contextmanager
+def _first_answer(mlflow: Any, address: str) -> Iterator[None]:
+    """Ask an address once, not for minutes as later on, when runs would be lost; what the environment says holds."""
+    ours = {name: value for name, value in _AT_FIRST.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    except mlflow.exceptions.MlflowException as error:
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"to: got {address!r}, where no MLflow answers ({said:.200}); allowed is a folder, or the address of a "
+            "server that runs"
+        ) from error
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _mlflow(local: bool) -> Any:
     try:
         import mlflow
-        import sqlalchemy  # noqa: F401  # what a local database needs
+
+        if local:
+            import sqlalchemy  # noqa: F401  # what a local database needs
     except ImportError as error:
         raise InputError(f"mlflow: not installed ({error}); pip install 'widthwise[mlflow]'") from error
     return mlflow
