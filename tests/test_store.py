@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from widthwise.errors import DataError, InputTypeError
 from widthwise.store import Store, run_hash
@@ -26,6 +30,11 @@ class Other:
     lr: float = 0.1
 
 
+@dataclass(frozen=True)
+class Holder:
+    content: object
+
+
 def test_a_config_is_named_by_its_content():
     assert run_hash(Config(3)) == run_hash(Config(3, 0.1)) != run_hash(Config(4))
     assert run_hash(Config(3)) != run_hash(Other(3))
@@ -41,6 +50,19 @@ def test_a_config_is_named_by_its_content():
 def test_only_plain_configs_have_a_name(bad):
     with pytest.raises(InputTypeError, match="config: got"):
         run_hash(bad)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text(), inner) | st.builds(Holder, inner),
+        max_leaves=9,
+    )
+)
+def test_the_name_is_that_of_a_deep_copy(content):
+    config = Holder(content)
+    text = json.dumps({"type": "Holder", **asdict(config)}, sort_keys=True)
+    assert run_hash(config) == hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def test_results_come_back_and_the_first_stays(tmp_path):
