@@ -164,6 +164,10 @@ def test_the_command_line_lists_runs_and_names_the_nearest(tmp_path):
         (["asymmetrical-scaling/fig5", "--scale", "huge"], "small"),
         (["asymmetrical-scaling/fig5", "--seeds", 0], "seeds"),
         (["robust-pruning/fig2", "--seeds", 2], "no such choice"),
+        (
+            ["asymmetrical-scaling/fig3", "asymmetrical-scaling/fig5", "--data", "digits"],
+            "data: got 'digits', but asymmetrical-scaling/fig5 has no such choice; leave it out, or name only those",
+        ),
         (["asymmetrical-scaling/fig1", "--weights", "w.safetensors"], "no such choice"),
         (["asymmetrical-scaling/fig4", "--scale", "smoke", "--weights", tmp_path / "no.safetensors"], "no.safetensors"),
         (["asymmetrical-scaling/fig5", "--threads", 0], "threads"),

@@ -25,7 +25,10 @@ def reproduce_command(
     ] = "small",
     data: Annotated[
         str | None,
-        typer.Option(help="A data set by name or path.  [default: the paper's]", show_default=False),
+        typer.Option(
+            help="A data set by name or path, where an experiment reads one.  [default: the paper's]",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     seeds: Annotated[

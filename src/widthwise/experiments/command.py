@@ -24,7 +24,7 @@ from widthwise.errors import InputError, InputTypeError, check_choice, check_int
 from widthwise.experiments.claims import Claim, judged, sentence, substitute_for
 from widthwise.experiments.outcome import SCALES, Outcome, paths_of, record_of, write
 from widthwise.experiments.parts import Watch, kept_in
-from widthwise.experiments.registry import Experiment, claim_of, find, takes
+from widthwise.experiments.registry import Experiment, check_options, claim_of, find
 
 __all__ = ["reproduce", "run"]
 
@@ -48,7 +48,7 @@ def reproduce(
         names: ``PAPER/NAME``, or ``PAPER`` for all of its own; one, or several.
         out: folder for NAME-SCALE.json, .csv and .svg; one a paper below it where several papers are asked for.
         scale: ``"smoke"``, ``"small"`` or ``"paper"``.
-        data: a data set by name or path instead of the paper's.
+        data: a data set by name or path instead of the paper's, where an experiment reads one.
         seed: the first seed.
         seeds: how many seeds to average over, where an experiment does; the scale's number if omitted.
         weights: a file of a trained network, for an experiment that takes features of one.
@@ -62,7 +62,7 @@ def reproduce(
         written. Where other data stand in for the paper's, the first line says so.
 
     Raises:
-        InputError: for a name, a scale, a number or data that are not allowed.
+        InputError: for a name, a scale, a number or data that are not allowed, or an option that one of them has not.
         OSError: if the folder cannot be written.
     """
     check_choice("scale", scale, SCALES)
@@ -75,7 +75,7 @@ def reproduce(
         chosen["seeds"] = check_integer("seeds", seeds, 1)
     if weights is not None:
         chosen["weights"] = os.fspath(weights)
-    _check_taken(wanted, chosen)
+    check_options(wanted, {"data": data, **chosen})
     several = len({name.partition("/")[0] for name in wanted}) > 1
     shown = {"data": data and "DATA", "seed": seed or None, "seeds": seeds, "weights": weights and "FILE"}
     options = "".join(f" --{key} {value}" for key, value in shown.items() if value)
@@ -118,14 +118,6 @@ def run(paper: str, arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _check_taken(wanted: Mapping[str, Experiment], chosen: Mapping[str, Any]) -> None:
-    """Refuse an option that one of the experiments has not."""
-    for name, experiment in wanted.items():
-        for option, value in chosen.items():
-            if not takes(experiment, option):
-                raise InputError(f"{option}: got {value}, but {name} has no such choice; leave it out")
 
 
 def _written(name: str, outcome: Outcome, folder: Path, command: str, substitute: str | None) -> list[str]:

@@ -6,12 +6,13 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
-from widthwise.errors import InputError, check_choice, check_type
+from widthwise.errors import InputError, check_choice, check_type, shown
 from widthwise.experiments.claims import Claim
 from widthwise.experiments.outcome import Outcome
 
-__all__ = ["PAPERS", "Experiment", "claim_of", "experiments", "find", "names", "takes"]
+__all__ = ["PAPERS", "Experiment", "check_options", "claim_of", "experiments", "find", "names", "takes"]
 
 PAPERS = (
     "wider-nets",
@@ -22,8 +23,8 @@ PAPERS = (
 )
 
 Experiment = Callable[..., Outcome]
-"""Called with a scale, a data set and a seed. One that averages over seeds also takes ``seeds``, how many; one that
-uses a trained network of the user's also takes ``weights``, its file."""
+"""Called with a scale, a data set, which one that reads none calls ``_data``, and a seed. One that averages over seeds
+also takes ``seeds``, how many; one that uses a trained network of the user's also takes ``weights``, its file."""
 
 
 def experiments(paper: str) -> Mapping[str, Experiment]:
@@ -72,6 +73,24 @@ def claim_of(name: str) -> Claim | None:
     return claims.get(short)
 
 
+def check_options(wanted: Mapping[str, Experiment], options: Mapping[str, Any]) -> None:
+    """Refuse an option that one of the experiments has not; those that are ``None`` were not given.
+
+    Raises:
+        InputError: naming the experiments of its paper that have it.
+    """
+    for option, value in options.items():
+        for name, experiment in wanted.items():
+            if value is None or takes(experiment, option):
+                continue
+            paper = name.partition("/")[0]
+            able = [f"{paper}/{short}" for short, run in experiments(paper).items() if takes(run, option)]
+            raise InputError(
+                f"{option}: got {shown(value)}, but {name} has no such choice; leave it out"
+                + (f", or name only those that have it: {', '.join(able)}" if able else "")
+            )
+
+
 def takes(run: Experiment, option: str) -> bool:
-    """Whether an experiment has an option, such as ``"seeds"``, beside scale, data and seed."""
+    """Whether an experiment has an option, such as ``"data"`` or ``"seeds"``, beside scale and seed."""
     return option in inspect.signature(run).parameters

@@ -168,16 +168,14 @@ def reproduce(
     """
     from widthwise.experiments.claims import judged, substitute_for
     from widthwise.experiments.outcome import record_of
-    from widthwise.experiments.registry import claim_of, find, takes
+    from widthwise.experiments.registry import check_options, claim_of, find
 
     known = find(experiment)
     if list(known) != [experiment]:
         raise InputError(f"experiment: got {experiment!r}, allowed is one, PAPER/NAME")
     run = known[experiment]
     chosen = {name: value for name, value in {"seeds": seeds, "weights": weights}.items() if value is not None}
-    for option in chosen:
-        if not takes(run, option):
-            raise InputError(f"{option}: got {chosen[option]}, but {experiment} has no such choice; leave it out")
+    check_options(known, {"data": data, **chosen})
     claim, record = claim_of(experiment), record_of(run(scale, data, seed, **chosen), experiment)
     record["substitute"] = substitute_for(claim, scale, data)
     found: Result = {"notes": "\n".join(record["notes"]), "rows": len(record["rows"]), "table": _csv(record["rows"])}

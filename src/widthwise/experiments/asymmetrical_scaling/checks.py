@@ -22,7 +22,7 @@ __all__ = ["agreement", "kernel_limit"]
 _FINE = 3e-3
 
 
-def kernel_limit(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def kernel_limit(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Gamma = 1 against regression with the kernel Theta*, as the width grows: at a finite time and fully trained.
 
     The difference is between the network's change on 200 test points and H_z H^-1 (1 - exp(-H t)) (y - f_0), f_0 the
@@ -30,7 +30,6 @@ def kernel_limit(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outco
 
     Args:
         scale: widths to 32 768 at ``"paper"``.
-        data: not used.
         seed: the first of the seeds.
     """
     n, d = at(scale, 15, 40, 40), at(scale, 5, 10, 10)
@@ -98,12 +97,11 @@ def _against_kernel(n: int, d: int, lam: Tensor, times: dict[str, float], seed: 
     return errors
 
 
-def agreement(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def agreement(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """The flow against gradient descent: difference of outputs and of displacements, on the data of Figure 1.
 
     Args:
         scale: 5000 of the 50 000 steps at ``"paper"``.
-        data: not used.
         seed: of data and weights.
     """
     n, d, width = at(scale, 20, 50, 100), at(scale, 10, 25, 50), at(scale, 100, 500, 2000)

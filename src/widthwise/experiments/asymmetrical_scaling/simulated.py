@@ -39,7 +39,7 @@ def sphere(n: int, d: int, seed: int) -> tuple[Tensor, Tensor]:
     return x.float(), (5 * torch.sin(math.pi * x)).mean(1).add(noise).float()
 
 
-def fig1(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | None = None) -> Outcome:
+def fig1(scale: str = "smoke", _data: Any = None, seed: int = 0, seeds: int | None = None) -> Outcome:
     """Figure 1: training error, largest movement of a node, change and smallest eigenvalue of the NTG.
 
     Gradient flow up to the time of 50 000 steps of size 1.0 on the mean squared error, and from ``"small"`` on to that
@@ -47,7 +47,6 @@ def fig1(scale: str = "smoke", data: Any = None, seed: int = 0, seeds: int | Non
 
     Args:
         scale: the paper's sizes at ``"paper"``.
-        data: not used.
         seed: the first of the seeds.
         seeds: how many.
     """

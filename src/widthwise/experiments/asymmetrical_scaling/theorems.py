@@ -22,7 +22,7 @@ __all__ = ["theorems"]
 _SMOOTH = "softplus"
 
 
-def theorems(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def theorems(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """What each node does against its lambda_j, and what the NTG does, with the theory's line on top.
 
     How far nodes move until t, below the bound of 4.1 (c); the root mean square over weights and signs of their first
@@ -31,7 +31,6 @@ def theorems(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
     Args:
         scale: the sizes of Figure 1 at ``"paper"``.
-        data: not used.
         seed: of data and weights.
     """
     parts = [Part("theorems", scale, None, s.gamma, s.alpha, seed) for s in SETTINGS]

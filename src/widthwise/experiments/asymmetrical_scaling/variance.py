@@ -18,12 +18,11 @@ from widthwise.scaling import zipf, zipf_asymmetry
 __all__ = ["fig5"]
 
 
-def fig5(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def fig5(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Figure 5: sum of the squared shares of Zipf's law against alpha, and the NTG's measured total variance over C0.
 
     Args:
         scale: networks of the paper's width, and more of them, at ``"paper"``.
-        data: not used.
         seed: of the first network.
     """
     n, d, width = at(scale, 10, 30, 100), at(scale, 5, 15, 50), at(scale, 500, 2000, 2000)

@@ -26,18 +26,17 @@ _FEW = ("relu", "elu", "tanh", "erf", "sincos")
 _SCALINGS = {1: "series-1", 3: "series-2", 10: "series-3"}
 
 
-def fig4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def fig4(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Figure 4: f(c) = c g'(c) of phi(kx)/k, by numerical integration, and in closed form where there is one.
 
     Args:
         scale: fewer activations and correlations at ``"smoke"``; the others are alike.
-        data: not used.
         seed: of nothing; all is determined.
     """
     return _measured("fig4", "f", duals.f, scale, seed)
 
 
-def fig5(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def fig5(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Figure 5: g(c) of phi(kx)/k; see :func:`fig4`."""
     return _measured("fig5", "g", duals.g, scale, seed)
 

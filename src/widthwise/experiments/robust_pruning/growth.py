@@ -21,7 +21,7 @@ __all__ = ["growth"]
 _INPUTS = 50
 
 
-def growth(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def growth(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """m_l = E|W dL/dW|^2 in standard and stable residual ReLU networks of L blocks, without data.
 
     Theorem 2 has m_l grow as (1 + sigma_w^2 / 2)^L in standard networks, Proposition 2 fall as 1/L in stable ones, but
@@ -29,7 +29,6 @@ def growth(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
     Args:
         scale: depths to 64 at ``"small"``.
-        data: not used.
         seed: of the first simulation.
     """
     width, simulations = at(scale, 32, 200, 500), at(scale, 4, 20, 50)

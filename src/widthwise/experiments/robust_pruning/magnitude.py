@@ -24,7 +24,7 @@ PRINTED = {5: 0.79, 10: 0.69}
 _SETTINGS = {"deviation / √γ": (0.5, False), "deviation / γ": (1.0, False), "fan-in γ N": (0.5, True)}
 
 
-def table7(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def table7(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Table 7: critical sparsity of magnitude pruning when one layer's weights are smaller, without data.
 
     The paper means a layer of fan-in gamma N, and prints gamma where the proof has the ratio of standard deviations.
@@ -32,7 +32,6 @@ def table7(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
     Args:
         scale: 100 layers of width 100 and ten simulations at ``"small"``.
-        data: not used.
         seed: of the first simulation.
     """
     depth, width, simulations = at(scale, 10, 100, 100), at(scale, 20, 100, 100), at(scale, 2, 10, 100)

@@ -34,12 +34,11 @@ _SAME = 1e-8  # relative difference below which two values of R are one
 _COSINE = 1e-3  # below which two cosines are one
 
 
-def configurations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def configurations(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """The best M > d + 1 vectors for the limit objective: their value, weights, cosines and symmetry.
 
     Args:
         scale: ReLU with d = 2, 3, 4, 5 and M to 12 at ``"small"``, two other activations with d = 3.
-        data: not used.
         seed: of the starts.
     """
     plan = at(
@@ -134,7 +133,7 @@ def _notes(rows: list[Row]) -> list[str]:
     ]
 
 
-def activations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def activations(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Other activations: is the simplex best for the limit objective, and how much of a random target is lost?
 
     For each activation the best of many starts on the limit objective with M = 6 in R^8 beside R_ETF, and the part of
@@ -142,7 +141,6 @@ def activations(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcom
 
     Args:
         scale: M = 1 to 16 at ``"small"``.
-        data: not used.
         seed: of starts and targets.
     """
     names = at(scale, ("relu", "tanh"), _NAMES, (*_NAMES, "silu", "softplus", "elu", "sigmoid"))

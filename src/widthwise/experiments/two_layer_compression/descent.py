@@ -33,7 +33,7 @@ DIGITS = 1e-12
 """How near to R_ETF every start shall come."""
 
 
-def fig2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def fig2(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Figure 2: the limit objective found by gradient descent and by L-BFGS, and R_ETF, for every M.
 
     The paper does not give d or the step length. Both optimisers get the same starts at once; L-BFGS runs before and
@@ -41,7 +41,6 @@ def fig2(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
     Args:
         scale: M = 5 to 30 from ``"small"`` on.
-        data: not used.
         seed: of the starts.
     """
     sizes, d, starts, iterations = _plan(scale, tuple(range(5, 31)))
@@ -77,12 +76,11 @@ def _raced(race: _Race) -> dict[str, Any]:
     )
 
 
-def fig3(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def fig3(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Figure 3: the distance (35) of gradient descent from the simplex against the iteration, for several M.
 
     Args:
         scale: M = 5, 10, ..., 30 from ``"small"`` on.
-        data: not used.
         seed: of the starts.
     """
     sizes, d, starts, iterations = _plan(scale, (5, 10, 15, 20, 25, 30))
@@ -111,12 +109,11 @@ def fig3(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     return Outcome("fig3", scale, _settings(d, starts, iterations, seed), rows, figure, notes)
 
 
-def fig4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def fig4(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Figure 4: the least and the greatest objective of gradient descent over ten starts, against the iteration.
 
     Args:
         scale: M = 5, 10, 20, 30 from ``"small"`` on.
-        data: not used.
         seed: of the starts.
     """
     sizes, d, starts, iterations = _plan(scale, (5, 10, 20, 30))

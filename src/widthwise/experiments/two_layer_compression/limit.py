@@ -48,7 +48,7 @@ class _Draw:
     iterations: int
 
 
-def decay(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def decay(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Theorem 1: abs(L - L_limit) against N at large d, and against d at large N, with fitted slopes.
 
     Four quantities: the largest abs(s - mu_a g(0)) over the whole sphere (20), abs(L - L_limit) at b = (29) for eight
@@ -57,7 +57,6 @@ def decay(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
 
     Args:
         scale: N to 16384 and d to 32 at ``"small"``.
-        data: not used.
         seed: of the first target.
     """
     sizes = at(scale, (32, 128), (64, 256, 1024, 4096, 16384), (64, 256, 1024, 4096, 16384, 65536))
@@ -140,12 +139,11 @@ def _slope(sizes: Sequence[int], values: np.ndarray) -> tuple[float, float]:
     return float(whole), float(np.std(without) * math.sqrt(draws - 1))
 
 
-def orientation(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def orientation(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """What the limit is worth: the loss of turned simplices and of random directions against the full optimum.
 
     Args:
         scale: N = 100, 400, 1600, d = 10, 30, M = 4, 8, 11 and 3 targets each at ``"small"``.
-        data: not used.
         seed: of the first target.
     """
     sizes = at(scale, (40,), (100, 400, 1600), (100, 400, 1600, 6400))

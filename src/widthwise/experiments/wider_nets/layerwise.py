@@ -17,12 +17,11 @@ from widthwise.widening.counting import skeleton
 __all__ = ["fig4", "fig10"]
 
 
-def fig4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def fig4(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """The distribution of removed weights over layers: the largest is cut to the next, then both, and so on.
 
     Args:
         scale: a ResNet-18 of width 4, 8 or 64.
-        data: not needed.
         seed: not needed; nothing is drawn.
     """
     width = at(scale, 4, 8, 64)
@@ -49,12 +48,11 @@ def fig4(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
     return Outcome("fig4", scale, {"width": width, "network": "ResNet-18"}, rows, figure, notes)
 
 
-def fig10(scale: str = "smoke", data: Any = None, seed: int = 0) -> Outcome:
+def fig10(scale: str = "smoke", _data: Any = None, seed: int = 0) -> Outcome:
     """Weights and connectivity of each layer of ResNet-18, 100 classes, 1.8e5 weights, at several widths.
 
     Args:
         scale: widths up to 16 from 8, or to 128 as in the paper.
-        data: not needed.
         seed: not needed: the numbers of weights are not random.
     """
     factors = at(scale, (2,), (1, 2, 4, 8, 16), (1, 2, 4, 8, 16))
