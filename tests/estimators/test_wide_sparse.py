@@ -254,9 +254,10 @@ def test_partial_fit_learns_from_a_stream():
         model.partial_fit(x[:, :2], y)
 
 
-def test_a_bar_is_shown_and_leaves_no_trace(capsys):
+@pytest.mark.parametrize("verbose", [True, 2])
+def test_a_bar_is_shown_and_leaves_no_trace(capsys, verbose):
     x, y = problem(50)
-    ww.WideSparseRegressor(weights=50, max_iter=2, verbose=True).fit(x, y)
+    ww.WideSparseRegressor(weights=50, max_iter=2, verbose=verbose).fit(x, y)
     assert len(capsys.readouterr().out.splitlines()) <= 2
 
 

@@ -41,7 +41,7 @@ _FEW = 5000  # runs in place of a million, which take a while to list
 def _plan_in(data: bytes, folder: Path) -> object:
     """A sweep's config; what it names is not imported, since to name code is what it is for."""
     few = patch("widthwise.sweep.plan.MOST_RUNS", _FEW)
-    with patch("widthwise._imported.importlib.import_module", _not_imported), few:
+    with few, patch("widthwise._imported.importlib.import_module", _not_imported):  # in this order: patching imports
         plan = read_plan(in_file(data, folder, "s.toml"))
     return plan.runs() if len(data) < 500 else plan
 

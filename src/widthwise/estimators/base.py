@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -89,7 +90,7 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
             check_number("weight_decay", self.weight_decay, 0),
             check_integer("n_iter_no_change", self.n_iter_no_change, 1),
             check_number("tol", self.tol, 0),
-            check_flag("verbose", self.verbose),
+            _shows(self.verbose),
             check_flag("early_stopping", self.early_stopping),
             check_number("validation_fraction", self.validation_fraction, 0, 1, low_open=True, high_open=True),
         )
@@ -186,6 +187,12 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
         x = self._validated(X, reset=False)
         with threads(self.n_jobs):
             return self._engine.forward(self._prepared(x))[0]
+
+
+def _shows(verbose: Any) -> bool:
+    """Whether to show a bar: a flag or, as elsewhere in scikit-learn, a number."""
+    is_number = isinstance(verbose, Integral) and not isinstance(verbose, bool)
+    return bool(check_integer("verbose", verbose, 0)) if is_number else check_flag("verbose", verbose)
 
 
 def plain(given: Any) -> Any:
