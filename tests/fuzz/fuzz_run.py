@@ -29,6 +29,7 @@ SOURCE = HERE.parents[1] / "src"
 MEMORY = 2**30  # bytes that a loader may map beyond what is mapped at the start
 PATIENCE = 5.0  # seconds of processor time for one input
 LONGEST = 16384  # bytes of an input
+_SHARED = Path("/dev/shm")  # a disk in memory
 
 
 class Hang(BaseException):
@@ -49,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in chosen.names or fuzz_all.TARGETS:
         place: Path = chosen.out / "found" / name
         place.mkdir(parents=True, exist_ok=True)
-        child = os.fork()
-        if not child:
-            _fuzz(fuzz_all.TARGETS[name], fuzz_all.corpus(name), chosen)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-", dir=_SHARED if _SHARED.is_dir() else None) as folder:
+            child = os.fork()
+            if not child:
+                _fuzz(fuzz_all.TARGETS[name], fuzz_all.corpus(name), chosen, Path(folder))
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         kinds = [file.name for file in place.iterdir() if file.suffix != ".txt" and "slow-unit" not in file.name]
         found += len(kinds) + (code != 0)
         print(f"{name}: exit {code}, found {', '.join(kinds) or 'nothing'}", flush=True)
@@ -71,8 +73,8 @@ def _instrumented() -> Any:
     return fuzz_all
 
 
-def _fuzz(which: Any, kept: Sequence[bytes], chosen: argparse.Namespace) -> None:
-    """One loader, in this process, which ends within."""
+def _fuzz(which: Any, kept: Sequence[bytes], chosen: argparse.Namespace, place: Path) -> None:
+    """One loader, its files in ``place``, in this process, which ends within."""
     import atheris
 
     runs, out = chosen.runs, chosen.out
@@ -80,8 +82,6 @@ def _fuzz(which: Any, kept: Sequence[bytes], chosen: argparse.Namespace) -> None
     corpus.mkdir(parents=True, exist_ok=True)
     for data in [*which.inputs(), *kept]:
         (corpus / hashlib.sha1(data).hexdigest()).write_bytes(data)
-    shared = Path("/dev/shm")
-    place = Path(tempfile.mkdtemp(prefix=f"fuzz-{which.name}-", dir=shared if shared.is_dir() else None))
     harness = _Harness(which, place, found, out / "counts.jsonl", runs)
     with (out / f"{which.name}.log").open("w") as log:
         for stream in (1, 2):
