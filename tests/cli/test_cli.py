@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,12 @@ def run(*arguments: object):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
+def stored(folder: Path) -> int:
+    """Runs in a folder's store."""
+    with closing(sqlite3.connect(folder / "results.sqlite")) as db:
+        return db.execute("SELECT count(*) FROM runs").fetchone()[0]
+
+
 def test_compare_writes_its_three_files_and_names_them(tmp_path):
     result = run("compare", "--out", tmp_path, *QUICK)
     assert result.exit_code == 0, result.output
@@ -33,7 +40,7 @@ def test_compare_writes_its_three_files_and_names_them(tmp_path):
     assert "<html" in (tmp_path / "report.html").read_text()
     again = run("compare", "--out", tmp_path, *QUICK)
     assert again.exit_code == 0
-    assert sqlite3.connect(tmp_path / "results.sqlite").execute("SELECT count(*) FROM runs").fetchone() == (6,)
+    assert stored(tmp_path) == 6
 
 
 @pytest.mark.parametrize(
@@ -200,11 +207,10 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
     assert worker.returncode == 130
     assert "kept" in stderr
     assert "Traceback" not in stderr
-    done = sqlite3.connect(tmp_path / "results.sqlite").execute("SELECT count(*) FROM runs").fetchone()[0]
+    done = stored(tmp_path)
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    total = sqlite3.connect(tmp_path / "results.sqlite").execute("SELECT count(*) FROM runs").fetchone()[0]
-    assert total == 126 > done
+    assert stored(tmp_path) == 126 > done
 
 
 def test_the_version_is_said():

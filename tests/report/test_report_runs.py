@@ -9,6 +9,7 @@ import random
 import re
 import sqlite3
 from base64 import b64decode
+from contextlib import closing
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
@@ -304,7 +305,7 @@ def test_what_is_not_ours_is_refused(tmp_path):
     (tmp_path / "text.sqlite").write_text("not a database at all")
     with pytest.raises(DataError, match=r"text.sqlite: not a store"):
         report_runs([tmp_path])
-    with sqlite3.connect(tmp_path / "text.db") as other:
+    with closing(sqlite3.connect(tmp_path / "text.db")) as other:
         other.execute("CREATE TABLE t (x)")
     with pytest.raises(DataError, match="database of another program"):
         report_runs([tmp_path / "text.db"])

@@ -98,8 +98,8 @@ class WideSparse(BaseEstimator):  # type: ignore[misc]
     def _validated(self, X: ArrayLike, **options: Any) -> Any:
         finite = "allow-nan" if check_choice("missing", self.missing, ("error", "mean")) == "mean" else True
         try:
-            given = {name: plain(value) for name, value in options.items()}
-            return validate_data(self, plain(X), dtype=_DTYPES, ensure_all_finite=finite, **given)
+            given = {name: _plain(value) for name, value in options.items()}
+            return validate_data(self, _plain(X), dtype=_DTYPES, ensure_all_finite=finite, **given)
         except ValueError as error:
             if "contains NaN" in str(error) and self.missing == "error":
                 error.add_note(f"{type(self).__name__}(missing='mean') puts a feature's mean where a value is missing.")
@@ -195,14 +195,14 @@ def _shows(verbose: Any) -> bool:
     return bool(check_integer("verbose", verbose, 0)) if is_number else check_flag("verbose", verbose)
 
 
-def plain(given: Any) -> Any:
+def _plain(given: Any) -> Any:
     """A tensor as an array of its values, whether it requires a gradient or not; all else as it is."""
     return given.numpy(force=True) if isinstance(given, Tensor) else given
 
 
 def example_weights(sample_weight: ArrayLike | None, x: Array) -> Array:
     """Of the examples, not negative and not all zero."""
-    weights: Array = _check_sample_weight(plain(sample_weight), x, dtype=x.dtype, ensure_non_negative=True)
+    weights: Array = _check_sample_weight(_plain(sample_weight), x, dtype=x.dtype, ensure_non_negative=True)
     if not weights.any():
         raise InputError("sample_weight: got zeros only, allowed is at least one positive weight")
     return weights
