@@ -55,8 +55,8 @@ def prune(
         scope: how the weights are shared out: ``"global"`` by score alone, ``"uniform"`` the same density in each
             layer, ``"erk"`` Erdős-Rényi-kernel densities, ``"balanced"`` the largest layers cut first.
         rounds: number of times to score and prune; the number of weights falls by the same factor each time, and
-            later rounds score the network that is left. At most as many as the model has
-            weights; by default as the method was registered.
+            later rounds score the network that is left. At most as many as there are prunable weights; by default as
+            the method was registered.
         examples_per_class: score on that many examples of each class, the first in ``data``, as one batch.
         seed: of all that is random: scores, ties, the order of a shuffling loader.
         on_collapse: ``"raise"``, ``"warn"`` or ``"allow"`` when a layer loses all weights, or every path from
