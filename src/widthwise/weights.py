@@ -21,7 +21,8 @@ def is_bias(name: str, parameter: Tensor) -> bool:
     """Whether a parameter is a bias by the last part of its name: ``bias`` at the end of it, as in ``in_proj_bias``.
 
     Where something follows, as in ``bias_k`` of attention, it is one only if its shape is that of a vector, with one
-    dimension of more than 1 at most: a ``bias_matrix`` is a weight.
+    dimension of more than 1 at most: a ``bias_matrix`` is a weight. A table named ``bias``, such as attention's of one
+    value a head and relative position, is added to the scores and multiplies nothing: a bias, whatever its shape.
 
     >>> import torch
     >>> is_bias("attention.bias_k", torch.ones(1, 1, 8)), is_bias("bias_matrix", torch.ones(8, 8))
