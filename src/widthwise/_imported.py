@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from widthwise.errors import InputError, check_choice
+from widthwise.errors import InputError, check_choice, summary_of
 
 __all__ = ["function_named"]
 
@@ -48,7 +48,7 @@ def _from_path(argument: str, name: str, folder: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {error}"
+        said = summary_of(error)
         raise InputError(
             f"{argument}: module {name!r} cannot be imported ({said}); write module:function or file.py:function"
         ) from error
@@ -66,5 +66,5 @@ def _from_file(argument: str, path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"{argument}: {path} cannot be imported ({type(error).__name__}: {error})") from error
+        raise InputError(f"{argument}: {path} cannot be imported ({summary_of(error)})") from error
     return module

@@ -11,9 +11,11 @@ import inspect
 import math
 import os
 import reprlib
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,7 +39,9 @@ __all__ = [
     "check_threads",
     "check_type",
     "outlined",
+    "place_of",
     "shown",
+    "summary_of",
     "told",
 ]
 
@@ -46,6 +50,8 @@ _LARGEST = 2**63 - 1  # of PyTorch's sizes and seeds
 _DEEPEST = 10**6  # layers: more would fill the memory before anything is said
 _MOST_THREADS = 1024  # of a process: OpenMP ends it where the system refuses one
 _MOST = 120  # characters of a value in a message
+_NOBODYS = tuple(str(Path(file).parent / "_")[:-1] for file in (__file__, os.__file__))  # this package, Python's own
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 class _Short(reprlib.Repr):
@@ -293,11 +299,38 @@ def told(what: Callable[[], str]) -> Iterator[None]:
     """Say what a caller's own function was given when it refuses it.
 
     Raises:
-        InputError: in place of what the function raised, what ``what`` says followed by the first line of its message.
+        InputError: in place of what the function raised, what ``what`` says followed by the first line of its message
+            and the place in the caller's code.
     """
     try:
         yield
     except (torch.OutOfMemoryError, NotImplementedError, InputError, InputTypeError):
         raise
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-        raise InputError(f"{what()}: {str(error).strip().partition(chr(10))[0]}") from error
+        raise InputError(f"{what()}: {_first_line(error)}{place_of(error)}") from error
+
+
+def summary_of(error: BaseException) -> str:
+    """What to say in a line of an error of somebody else's code: its kind, its first line and its place.
+
+    >>> summary_of(KeyError("width"))
+    "KeyError: 'width'"
+    """
+    kind = "" if isinstance(error, InputError | InputTypeError) else type(error).__name__
+    return ": ".join(filter(None, (kind, _first_line(error)))) + place_of(error)
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost place in the user's own code that led to a caught error, as in `` at nets.py:7``; else nothing.
+
+    Own is what is neither this package, nor Python's library, nor installed beside them.
+    """
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        path = frame.f_code.co_filename
+        if not path.startswith(("<", *_NOBODYS)) and _INSTALLED.isdisjoint(Path(path).parts):
+            return f" at {Path(path).name}:{line}"
+    return ""
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -127,7 +127,10 @@ def test_a_network_in_the_current_folder_is_found(tmp_path, monkeypatch, name):
         ([f"{__name__}:Unusual", "--set", "classes=3"], "does not fit the data, examples of shape (1, 8, 8)"),
         (["gpt"], "does not fit the data"),
         ([f"{__name__}:raises"], "raises cannot be built (KeyError: 'a"),
-        ([f"{__name__}:leaves"], "leaves cannot be built (SystemExit: no licence); give its arguments with --set"),
+        (
+            [f"{__name__}:leaves"],
+            "leaves cannot be built (SystemExit: no licence at test_cli_prune.py:41); give its arguments",
+        ),
         ([f"{__name__}:without_values"], "is on the meta device and has no values"),
     ],
 )
@@ -137,6 +140,48 @@ def test_errors_are_one_line_and_nothing_is_written(tmp_path, arguments, said):
     assert len(result.stderr.strip().splitlines()) == 1
     assert said in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+BROKEN = """\
+import torch
+from torch import nn
+import parts_of_mine
+def built():
+    return parts_of_mine.layer(0)
+def inherited():
+    return nn.Linear(3, -1)
+class Runs(nn.Linear):
+    def __init__(self):
+        super().__init__(64, 10)
+    def forward(self, x):
+        return super().forward(torch.cat([x, x]))
+def asserts(width=2):
+    assert width == 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken_of_mine.py:built", "by zero at parts_of_mine.py:2)"),
+        ("broken_of_mine:inherited", "at broken_of_mine.py:7)"),
+        ("broken_of_mine.py:Runs", "at broken_of_mine.py:12"),
+        ("broken_of_mine.py:asserts", "(AssertionError at broken_of_mine.py:14)"),
+        ("unfinished_of_mine.py:net", "NameError: name 'torhc' is not defined at unfinished_of_mine.py:2)"),
+        ("unfinished_of_mine:net", "NameError: name 'torhc' is not defined at unfinished_of_mine.py:2)"),
+    ],
+)
+def test_an_error_in_code_of_the_users_names_its_own_line_there(tmp_path, monkeypatch, name, said):
+    (tmp_path / "broken_of_mine.py").write_text(BROKEN)
+    (tmp_path / "parts_of_mine.py").write_text("def layer(width):\n    return 1 // width\n")
+    (tmp_path / "unfinished_of_mine.py").write_text("import torch\nnet = torhc.nn.Linear\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for module in ("broken_of_mine", "parts_of_mine", "unfinished_of_mine"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    result = run(name, "--out", "out")
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert said in result.stderr
 
 
 def test_built_in_networks_are_sized_to_the_data():

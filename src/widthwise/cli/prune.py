@@ -104,6 +104,7 @@ def _check_runs(name: str, network: nn.Module, examples: Any, loss: Any) -> None
     """Refuse a network that does not fit the data, in one line."""
     import torch
 
+    from widthwise.errors import place_of
     from widthwise.pruning.gradients import as_found
     from widthwise.weights import check_has_values
 
@@ -116,7 +117,9 @@ def _check_runs(name: str, network: nn.Module, examples: Any, loss: Any) -> None
         raise
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         got = f"{tuple(x.shape[1:])} in {x.dtype}"
-        raise InputError(f"model: {name} does not fit the data, examples of shape {got}: {error}") from error
+        raise InputError(
+            f"model: {name} does not fit the data, examples of shape {got}: {error}{place_of(error)}"
+        ) from error
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import nn
 
 from widthwise._imported import function_named
 from widthwise._memory import refused_memory
-from widthwise.errors import InputError, InputTypeError, check_choice
+from widthwise.errors import InputError, check_choice, summary_of
 from widthwise.models.registry import builder
 
 __all__ = ["from_name"]
@@ -50,10 +50,8 @@ def from_name(
     except (Exception, SystemExit) as error:  # of somebody's own, it may raise anything
         if refused_memory(error) is not None:
             raise
-        kind = "" if isinstance(error, InputTypeError) else f"{type(error).__name__}: "
-        said = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"model: {name} cannot be built ({kind}{said}); give its arguments with --set name=value"
+            f"model: {name} cannot be built ({summary_of(error)}); give its arguments with --set name=value"
         ) from error
     if not isinstance(model, nn.Module):
         raise InputError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from widthwise.errors import InputError
+from widthwise.errors import InputError, place_of
 from widthwise.sparse.linear import SparseWeight
 
 __all__ = ["both_uses", "numbers", "uses"]
@@ -39,7 +39,9 @@ def both_uses(model: nn.Module, example: Tensor) -> dict[nn.Module, tuple[int, i
         try:
             model(example)
         except (RuntimeError, TypeError, ValueError, LookupError) as error:
-            raise InputError(f"example: the model does not take shape {tuple(example.shape)} ({error})") from error
+            raise InputError(
+                f"example: the model does not take shape {tuple(example.shape)} ({error}{place_of(error)})"
+            ) from error
     return uses
 
 

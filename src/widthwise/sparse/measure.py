@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from widthwise.errors import InputError, check_integer, check_number, check_type
+from widthwise.errors import InputError, check_integer, check_number, check_type, place_of
 from widthwise.masks import Mask
 from widthwise.sparse._plan import plan
 from widthwise.sparse.convert import sparsify
@@ -172,7 +172,9 @@ def _inputs(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     try:
         result = model(example)
     except (RuntimeError, TypeError, ValueError, LookupError) as error:
-        raise InputError(f"example: the model does not take shape {tuple(example.shape)} ({error})") from error
+        raise InputError(
+            f"example: the model does not take shape {tuple(example.shape)} ({error}{place_of(error)})"
+        ) from error
     if not isinstance(result, Tensor):
         raise InputError(f"model: returns a {type(result).__name__}, allowed is a model that returns a tensor")
     if not caught:
