@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -123,38 +124,65 @@ def _store_seeds() -> Sequence[Sequence[bytes]]:
 _ROWS = torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0], [0, 0.6, 0.8]], dtype=torch.float64)
 
 
-def _spectrum(folder: Path) -> object:
-    return extreme_eigenvalues(_ROWS, folder=folder, tile=2, keep=True)
+def _spectrum(folder: Path, progress: Callable[[float, float, str], None] | None = None) -> object:
+    return extreme_eigenvalues(_ROWS, folder=folder, tile=2, keep=True, progress=progress)
+
+
+class _Killed(Exception):
+    """The work is stopped here."""
+
+
+def _killed(done: float, total: float, what: str) -> None:
+    """Stops the work once a column of tiles is in the sum of the corrections."""
+    if what == "residual" and done > 0.5:
+        raise _Killed
 
 
 @cache
 def _spectrum_files() -> dict[str, bytes]:
+    """All that is in its folder at some time."""
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        _spectrum(Path(folder))
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        with suppress(_Killed):
+            _spectrum(Path(folder), _killed)
+        for _ in range(2):
+            found |= {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+            _spectrum(Path(folder))
+    return found
+
+
+_PARTS = ("result.json", "task.json", "vectors.npy", "tile-0000-0000.npy", "tile-0001-0000.npy", "tile-0001-0001.npy")
+_SUM = "corrections-3-0-1.npy"
+
+
+def _with_part(place: Path, name: str, data: bytes) -> object:
+    """The same work in a folder with such a file beside its task and the factor's tiles."""
+    beside = [other for other in _PARTS if other.startswith("t")]
+    if not place.is_dir():
+        place.mkdir()
+        for other in beside:
+            in_file(_spectrum_files()[other], place, other)
+    for left in set(os.listdir(place)).difference(beside):
+        place.joinpath(left).unlink()
+    return _spectrum(in_file(data, place, name).parent)
 
 
 def _as_part(name: str) -> Dialect:
-    """One file of a folder that ``kernel spectrum`` left, the others sound or, if read in its place, missing."""
-
-    def load(data: bytes, folder: Path) -> object:
-        for other, content in _spectrum_files().items():
-            (folder / other).unlink(missing_ok=True)
-            if other == name or other not in ("result.json", "vectors.npy"):
-                in_file(data if other == name else content, folder, other)
-        return _spectrum(folder)
-
-    return load
+    """One file of a folder that ``kernel spectrum`` left."""
+    return lambda data, folder: _with_part(folder / name, name, data)
 
 
-_PARTS = ("result.json", "task.json", "vectors.npy", "tile-0000-0000.npy", "tile-0001-0000.npy")
+def _as_corrections(data: bytes, folder: Path) -> object:
+    """A sum that corrections have so far, after three bytes for how far its name says it is."""
+    return _with_part(folder / "corrections", "corrections-{}-{}-{}.npy".format(*data[:3].ljust(3, b"0")), data[3:])
 
 
-@target("spectrum", *map(_as_part, _PARTS), allowed=_FILE)
+@target("spectrum", *map(_as_part, _PARTS), _as_corrections, allowed=_FILE)
 def _spectrum_seeds() -> Sequence[Sequence[bytes]]:
     out = io.BytesIO()
     np.save(out, np.array([None]), allow_pickle=True)
-    return [[_spectrum_files()[name], *([out.getvalue()] if name.endswith("npy") else [])] for name in _PARTS]
+    parts = [[_spectrum_files()[name], *([out.getvalue()] if name.endswith("npy") else [])] for name in _PARTS]
+    return [*parts, [bytes(said) + _spectrum_files()[_SUM] for said in ((3, 0, 0), (3, 0, 1), (3, 3, 0))]]
 
 
 _COMPARED = {

@@ -189,13 +189,27 @@ def test_corrections_go_on_where_they_were_killed(tmp_path, stop_at, monkeypatch
 
 @pytest.mark.parametrize(
     ("name", "columns", "message"),
-    [("4-0-1", 7, "allowed is float64"), ("1-2-0", 2, "2 products of 1 vectors"), ("4-0-1", 8, "NaN")],
+    [
+        ("4-0-1", 7, "allowed is float64"),
+        ("1-2-0", 2, "2 products of 1 vectors"),
+        ("0-0-0", 0, "0 products of 0 vectors"),
+        ("4-0-5", 8, "5 columns of tiles, allowed is .* 4 columns"),
+        ("4-0-1", 8, "NaN"),
+    ],
 )
 def test_damaged_corrections_are_refused(tmp_path, name, columns, message):
     (tmp_path / "a").mkdir()
     path = tmp_path / "a" / f"corrections-{name}.npy"
     np.save(path, np.full((150, columns), np.nan))
     with pytest.raises((DataError, InputError), match=message):
+        extreme_eigenvalues(rows(), folder=tmp_path / "a", tile=40)
+
+
+def test_products_that_no_kernel_gives_are_not_blamed_on_the_rows(tmp_path):
+    (tmp_path / "a").mkdir()
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(150, 4)))[0]
+    np.save(tmp_path / "a" / "corrections-4-4-0.npy", np.concatenate([basis, -basis], axis=1))
+    with pytest.raises(DataError, match="damaged, an eigenvalue of what was factorised is negative"):
         extreme_eigenvalues(rows(), folder=tmp_path / "a", tile=40)
 
 

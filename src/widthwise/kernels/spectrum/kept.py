@@ -26,6 +26,7 @@ class Kept:
     Args:
         folder: where they are kept; in memory if omitted.
         n: rows of every matrix.
+        blocks: columns of tiles that there are.
         device: of what is read.
 
     Attributes:
@@ -33,8 +34,8 @@ class Kept:
         sums: part of the products of the basis vectors that have none yet, ``(n, l)``; none where ``columns`` is 0.
     """
 
-    def __init__(self, folder: Path | None = None, n: int = 0, device: torch.device | None = None) -> None:
-        self._folder, self._n, self._device = folder, n, device
+    def __init__(self, folder: Path | None = None, n: int = 0, blocks: int = 0, device: torch.device | None = None) -> None:
+        self._folder, self._n, self._blocks, self._device = folder, n, blocks, device
         self._basis = self._images = torch.empty(n, 0)
         self.columns, self.sums = 0, torch.empty(n, 0)
 
@@ -42,15 +43,18 @@ class Kept:
         """The basis ``(n, k)`` and the products of its first vectors ``(n, l)``, as an earlier run left them.
 
         Raises:
-            DataError: if the file is damaged.
+            DataError: if the file is damaged, or its name.
         """
         if not (paths := self._paths()):
             return None
         path = paths[-1]
         k, images, self.columns = self._progress(path)
         held = torch.from_numpy(read_array(path, (self._n, 2 * k), np.float64))
-        if not 0 <= images <= k:
-            raise DataError(f"{path}: got {images} products of {k} vectors, allowed are {k} at most; remove it")
+        if not (0 < k and images <= k and self.columns <= self._blocks):
+            raise DataError(
+                f"{path}: got the name of {images} products of {k} vectors and a sum over {self.columns} columns of "
+                f"tiles, allowed is a vector at least, no more products, and {self._blocks} columns; remove it"
+            )
         held = check_finite(str(path), held).to(self._device)
         parts = torch.split(held, [k, images, k - images], dim=1)
         self._basis, self._images, self.sums = (part.clone(memory_format=torch.contiguous_format) for part in parts)

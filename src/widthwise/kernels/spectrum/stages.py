@@ -85,13 +85,15 @@ class Stages:
     ) -> None:
         self.kernel, self.folder, self.dtype, self.watch, self.spread = kernel, folder, dtype, watch, spread
         self.tiles = Tiles(folder, kernel.x.device, kernel.sizes, dtype)
-        self.kept = Kept(folder, len(kernel.x), kernel.x.device)
+        self.kept = Kept(folder, len(kernel.x), len(kernel.rows), kernel.x.device)
 
     def spectrum(self, tolerance: float) -> Spectrum:
         """Both ends."""
         largest, largest_error = _largest(self.kernel.x)
         self._factorise(lambda done: self.watch(done, 1, "factor"))
         values, residuals = self._lowest(tolerance)
+        if self.folder is not None and float(values[0]) < -_SINGULAR * self.kernel.diagonal:
+            raise self._damaged("an eigenvalue of what was factorised is negative")
         if float(values[0]) <= _SINGULAR * self.kernel.diagonal:
             raise InputError(
                 f"x: the smallest eigenvalue of its kernel is {float(values[0]):.3g}, zero to rounding; allowed are "
@@ -115,8 +117,11 @@ class Stages:
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # documented, yet not exported
             if self.folder is None:
                 raise
-            raise DataError(f"{self.folder}: what it keeps is damaged, numbers leave float64; remove it") from error
+            raise self._damaged("numbers leave float64") from error
         return values, residuals
+
+    def _damaged(self, how: str) -> DataError:
+        return DataError(f"{self.folder}: what it keeps is damaged, {how}; remove it")
 
     def _vectors(self, tolerance: float) -> Tensor:
         """The lowest eigenvectors by Lanczos, or as an earlier run left them."""
