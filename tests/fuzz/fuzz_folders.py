@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Sequence
@@ -128,14 +127,14 @@ def _spectrum(folder: Path, progress: Callable[[float, float, str], None] | None
     return extreme_eigenvalues(_ROWS, folder=folder, tile=2, keep=True, progress=progress)
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     """The work is stopped here."""
 
 
 def _killed(done: float, total: float, what: str) -> None:
     """Stops the work once a column of tiles is in the sum of the corrections."""
     if what == "residual" and done > 0.5:
-        raise _Killed
+        raise _KilledError
 
 
 @cache
@@ -143,7 +142,7 @@ def _spectrum_files() -> dict[str, bytes]:
     """All that is in its folder at some time."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        with suppress(_Killed):
+        with suppress(_KilledError):
             _spectrum(Path(folder), _killed)
         for _ in range(2):
             found |= {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -157,13 +156,13 @@ _SUM = "corrections-3-0-1.npy"
 
 def _with_part(place: Path, name: str, data: bytes) -> object:
     """The same work in a folder with such a file beside its task and the factor's tiles."""
-    beside = [other for other in _PARTS if other.startswith("t")]
+    beside = {place / other for other in _PARTS if other.startswith("t")}
     if not place.is_dir():
         place.mkdir()
         for other in beside:
-            in_file(_spectrum_files()[other], place, other)
-    for left in set(os.listdir(place)).difference(beside):
-        place.joinpath(left).unlink()
+            in_file(_spectrum_files()[other.name], place, other.name)
+    for left in set(place.iterdir()) - beside:
+        left.unlink()
     return _spectrum(in_file(data, place, name).parent)
 
 

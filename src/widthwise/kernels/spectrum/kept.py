@@ -34,7 +34,9 @@ class Kept:
         sums: part of the products of the basis vectors that have none yet, ``(n, l)``; none where ``columns`` is 0.
     """
 
-    def __init__(self, folder: Path | None = None, n: int = 0, blocks: int = 0, device: torch.device | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, n: int = 0, blocks: int = 0, device: torch.device | None = None
+    ) -> None:
         self._folder, self._n, self._blocks, self._device = folder, n, blocks, device
         self._basis = self._images = torch.empty(n, 0)
         self.columns, self.sums = 0, torch.empty(n, 0)
@@ -50,7 +52,7 @@ class Kept:
         path = paths[-1]
         k, images, self.columns = self._progress(path)
         held = torch.from_numpy(read_array(path, (self._n, 2 * k), np.float64))
-        if not (0 < k and images <= k and self.columns <= self._blocks):
+        if not (k > 0 and images <= k and self.columns <= self._blocks):
             raise DataError(
                 f"{path}: got the name of {images} products of {k} vectors and a sum over {self.columns} columns of "
                 f"tiles, allowed is a vector at least, no more products, and {self._blocks} columns; remove it"
