@@ -100,9 +100,7 @@ def _columns(path: Path, target: str | None) -> _Columns:
     images = [field.name for field in schema if _holds_bytes(field.type)]
     labels = [f.name for f in schema if kinds.is_integer(f.type) or _is_text(f.type)]
     if len(images) != 1:
-        raise DataError(
-            f"{path}: has {len(images)} columns of image bytes among {listed(names)}; it needs exactly one"
-        )
+        raise DataError(f"{path}: has {len(images)} columns of image bytes among {listed(names)}; it needs exactly one")
     if target is not None:
         try:
             check_choice("target", target, labels)
