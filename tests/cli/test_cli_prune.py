@@ -87,6 +87,13 @@ def test_an_activation_that_cannot_be_read_off_is_asked_for_and_randomness_is_sa
     assert "sigma_w = 1\n" in told.output
 
 
+def test_a_table_of_few_rows_is_enough_where_nothing_is_judged(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,c\n" + "".join(f"{i},{i * i},{i}.5\n" for i in range(5)))
+    result = run("mlp", "--data", table, "--target", "c", "--sparsity", "0.5", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
 def test_a_deep_network_is_pruned_on_the_edge_of_chaos_only(tmp_path):
     deep = ("mlp", "--set", "depth=30", "--set", "activation=tanh", "--set", "width=32", "--out", tmp_path)
     refused = run(*deep)

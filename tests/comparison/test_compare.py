@@ -250,6 +250,7 @@ def test_diverged_networks_are_said_and_ranked_last():
         ({"device": "tpu"}, InputError, "device: got 'tpu'"),
         ({"jobs": 0}, InputError, "jobs: got 0"),
         ({"data": (torch.zeros(0, 3), torch.zeros(0))}, DataError, "empty"),
+        ({"data": (torch.rand(7, 3), torch.rand(7))}, InputError, "validation part: got target 0 the same in all of 1"),
         ({"data": DataLoader([1, 2, 3])}, InputTypeError, "batches of"),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -117,6 +118,13 @@ def test_the_command_prints_what_it_found(file, tmp_path):
     assert "random: error" in result.output
     assert "from the data" in result.output
     assert (tmp_path / "out" / "curve.svg").exists()
+
+
+def test_data_of_few_rows_are_enough(file, tmp_path):
+    np.savez(tmp_path / "few.npz", x=inputs()[:5].numpy(), y=np.arange(5.0))
+    few = ("--data", tmp_path / "few.npz", "--iterations", 2)
+    result = run(file, "--layer", "0", "--to", 8, *few, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

@@ -207,12 +207,17 @@ def test_values_too_far_apart():
         split(Dataset("wide", x, data.y, "classification"))
 
 
-def test_targets_that_never_vary_in_a_part_are_refused():
-    y = torch.zeros(10, 2)
-    y[:, 0] = torch.arange(10.0)
-    y[3, 1] = 1.0  # in one part only
-    with pytest.raises(DataError, match="table: target 1 is the same in all of the . (training|validation|test)"):
-        split(Dataset("table", torch.rand(10, 3), y, "regression"))
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_targets_must_vary_in_the_training_part_and_nowhere_else(part):
+    """Who judges by the other parts looks for himself: ``objective_of``."""
+    x, y = torch.rand(10, 3), torch.stack([torch.arange(10.0), torch.zeros(10)], 1)
+    last = split(Dataset("table", x, torch.arange(10.0)[:, None], "regression"), standardize="none")
+    y[getattr(last, part)[1][0].long(), 1] = 1.0  # in this part only
+    if part == "train":
+        assert len(split(Dataset("table", x, y, "regression")).validation[0]) == 2
+        return
+    with pytest.raises(DataError, match="table: target 1 is the same in all of the 6 training examples"):
+        split(Dataset("table", x, y, "regression"))
 
 
 def test_no_validation_part():

@@ -113,6 +113,12 @@ def test_built_in_entries_give_flat_results():
         widthwise.sweep.ENTRIES["reproduce"](experiment="two-layer-compression")
 
 
+def test_a_network_judged_by_one_row_of_a_table_is_refused_before_it_is_trained(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n" + "".join(f"{i},{i}.5\n" for i in range(7)))
+    with pytest.raises(InputError, match="table, validation part: got target 0 the same in all of 1 examples"):
+        widthwise.sweep.ENTRIES["train"](data=str(tmp_path / "table.csv"), target="b", epochs=0)
+
+
 def test_results_of_a_folder_without_a_store(tmp_path):
     with pytest.raises(DataError, match="no store"):
         widthwise.sweep.results(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from widthwise.errors import InputError
 from widthwise.models import mlp
-from widthwise.training import DivergenceWarning, Family, TrainConfig, evaluate, objective_for, train
+from widthwise.training import DivergenceWarning, Family, TrainConfig, evaluate, fit, objective_for, train
 from widthwise.training.loop import order_of
 
 
@@ -192,6 +193,29 @@ def test_the_score_is_sklearns():
     for i in range(2):
         assert float(accuracy[i]) == pytest.approx(accuracy_score(labels.numpy(), outputs[i].argmax(-1).numpy()))
         assert float(r2[i]) == pytest.approx(r2_score(values.numpy(), outputs[i].numpy()), abs=1e-6)
+
+
+def test_no_r2_is_made_up_where_targets_never_vary():
+    regression, outputs = objective_for("regression"), torch.rand(2, 5, 2)
+    constant = torch.stack([torch.arange(5.0), torch.full((5,), 0.1)], 1)
+    for targets in (constant, torch.rand(1, 2)):
+        with pytest.raises(InputError, match="targets: got target . the same in all of . examples"):
+            regression.score(outputs[:, : len(targets)], targets)
+    assert objective_for("classification").score(outputs[:, :1], torch.tensor([1])).shape == (2,)
+    for objective in (regression, objective_for("classification")):
+        assert objective.score(outputs[:, :0], constant[:0, 0].long()).isnan().all()
+
+
+def test_training_refuses_to_be_judged_by_one_example_before_it_begins():
+    x, y, one = torch.rand(8, 3), torch.rand(8, 2), (torch.rand(1, 3), torch.rand(1, 2))
+    model, config, objective = mlp(3, 2, width=4), TrainConfig(epochs=1), objective_for("regression")
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(InputError, match="validation: got target 0 the same in all of 1 examples"):
+        train(Family([model]), (x, y), config, objective, seeds=[0], validation=one)
+    with pytest.raises(InputError, match="validation: got target 0 the same in all of 1 examples"):
+        fit(model, (x, y), config, objective, validation=one)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert math.isnan(fit(model, (x, y), config, objective, validation=(one[0][:0], one[1][:0]))[0][1])
 
 
 def test_bad_input_is_named():

@@ -200,6 +200,13 @@ def test_neither_threads_nor_neighbours_change_a_bit() -> None:
     assert gap(alone.model(0), family.model(1)) == 0
 
 
+def test_no_r2_is_made_up_of_one_example() -> None:
+    family, one = SparseFamily(*make_nets(1)), tuple(part[:1] for part in make_data("regression", 20))
+    for judge in (evaluate_sparse, lambda *a: train_sparse(a[0], a[1], TrainConfig(epochs=1), seed=0, validation=a[1])):
+        with pytest.raises(InputError, match="got target 0 the same in all of 1 examples"):
+            judge(family, one)
+
+
 def test_goes_on_from_a_file_as_if_never_stopped(tmp_path: Path) -> None:
     data, config = make_data("classification", 120), TrainConfig(epochs=4, batch_size=32, momentum=0.9)
     models, pruned = make_nets(1)

@@ -36,7 +36,8 @@ from widthwise.errors import InputError, InputTypeError, check_integer, check_nu
 from widthwise.models import mlp
 from widthwise.store import Store
 from widthwise.tracking import Tracker
-from widthwise.training import TrainConfig, objective_for
+from widthwise.training import TrainConfig
+from widthwise.training.objective import objective_of
 
 __all__ = ["compare", "perceptron"]
 
@@ -121,6 +122,7 @@ def compare(
     chosen = standardize or ("global" if build is None else "none")
     check_number("validation", validation, 0, 1, low_open=True, high_open=True)
     splits = datasets.split(dataset, standardize=chosen, validation=validation)
+    objective_of(splits)  # refuses parts by which nothing can be judged
     architecture = perceptron(splits, depth, activation) if build is None else Architecture.of(build)
     _check_fits(architecture, splits)
     if budget is None and base_width is None:
@@ -226,7 +228,7 @@ def _concluded(
     found = Comparison(
         data=splits.name,
         task=splits.task,
-        metric=objective_for(splits.task).metric,
+        metric=objective_of(splits).metric,
         budget=plan.budget,
         rows=rows_of(plan, results, splits.train[0][0].numel()),
         settings={**_settings(plan, splits), **settings},

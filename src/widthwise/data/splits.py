@@ -86,7 +86,7 @@ def split(
         InputTypeError: if an argument has the wrong type.
         InputError: if a share lies outside [0, 1) or they leave nothing to train on.
         DataError: if there are too few examples for the shares, values too large to standardise, or a regression target
-            that never varies in a part.
+            that never varies in the training part.
 
     >>> from widthwise.data import load
     >>> parts = split(load("digits"))
@@ -104,8 +104,7 @@ def split(
     train, held, tested = ((dataset.x[i], dataset.y[i]) for i in _divide(dataset, shares, seed))
     tested = dataset.test or tested
     if dataset.task == "regression":
-        for what, (_, y) in (("training", train), ("validation", held), ("test", tested)):
-            _check_variation(dataset.name, what, y)
+        _check_variation(dataset.name, train[1])
     inputs, targets = _scales(dataset, train, standardize)
     parts = [_scaled(dataset, part, inputs, targets) for part in (train, held, tested)]
     return Splits(
@@ -123,15 +122,13 @@ def split(
     )
 
 
-def _check_variation(name: str, what: str, y: Tensor) -> None:
-    """Refuse targets of which nothing can be learned, or by which no R2 can be had."""
-    if not len(y):
-        return
+def _check_variation(name: str, y: Tensor) -> None:
+    """Refuse targets of which nothing can be learned."""
     constant = torch.nonzero(y.amax(0) == y.amin(0))
     if len(constant):
         raise DataError(
-            f"{name}: target {int(constant[0])} is the same in all of the {len(y)} {what} examples, so nothing can be "
-            "learned or judged by it; give more examples, or another seed"
+            f"{name}: target {int(constant[0])} is the same in all of the {len(y)} training examples, so nothing can "
+            "be learned of it; give more examples, or another seed"
         )
 
 

@@ -21,7 +21,8 @@ from widthwise.errors import InputError, check_integer
 from widthwise.masks import Mask
 from widthwise.models.named import from_name
 from widthwise.pruning import prune
-from widthwise.training import TrainConfig, fit, objective_for
+from widthwise.training import TrainConfig, fit
+from widthwise.training.objective import objective_of
 
 __all__ = ["ENTRIES"]
 
@@ -80,6 +81,7 @@ def train(
         device: where to train.
     """
     splits = _splits(data, target, standardize, validation)
+    objective = objective_of(splits)
     shape = {"width": width, "depth": depth, "activation": activation, "stable": stable}
     chosen = {name: value for name, value in shape.items() if value is not None}
     with torch.random.fork_rng(devices=[]):
@@ -88,7 +90,6 @@ def train(
     mask = _pruned(network, splits, method, sparsity, scope, examples_per_class, seed)
     network.to(device)
     config = TrainConfig(epochs, batch_size, lr, momentum, weight_decay, schedule)
-    objective = objective_for(splits.task)
     curve = fit(
         network,
         splits.train,

@@ -69,14 +69,17 @@ def fit(
         ``(epoch, metric)`` on the validation set.
 
     Raises:
-        InputError: if the data are empty, not finite, or do not match; masks differ between ranks; a batch has less
-            examples than there are ranks; the checkpoint is that of another training; or the loss or a weight becomes
-            NaN or infinite: the message names the step and the first layer to make such a value.
+        InputError: if the data are empty, not finite, or do not match; no metric can be had on ``validation``; masks
+            differ between ranks; a batch has less examples than there are ranks; the checkpoint is that of another
+            training; or the loss or a weight becomes NaN or infinite: the message names the step and the first layer
+            to make such a value.
         OSError: if the checkpoint cannot be written.
     """
     x, y = checked(data, "data")
     ranks = Ranks.now()
     _check(model, config, precision, ranks)
+    if validation is not None:
+        objective.check_targets("validation", validation[1])
     check_integer("record_every", record_every, 1)
     ranks.check_masks(model)
     task = _task(model, config, objective, seed, precision, len(x))

@@ -69,12 +69,15 @@ def train(
         The progress at the end, the recorded curve in it.
 
     Raises:
-        InputError: if the data are empty, not finite, or the numbers of examples or seeds do not match.
+        InputError: if the data are empty, not finite, or the numbers of examples or seeds do not match, or no metric
+            can be had on ``validation``.
 
     Warns:
         DivergenceWarning: once an epoch in which networks leave the finite numbers; the others go on.
     """
     x, y = checked(data, "data")
+    if validation is not None:
+        objective.check_targets("validation", validation[1])
     if len(seeds) != len(family):
         raise InputError(f"seeds: got {len(seeds)} for {len(family)} networks, allowed is one a network")
     progress, lost = progress or Progress(), family.lost()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from widthwise.errors import check_choice
+from widthwise.errors import InputError, check_choice
 
-__all__ = ["Objective", "objective_for"]
+if TYPE_CHECKING:
+    from widthwise.data import Splits
+
+__all__ = ["Objective", "objective_for", "objective_of"]
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,41 @@ class Objective:
             targets: ``(n,)`` class indices or ``(n, k)`` values, shared by all networks.
 
         Returns:
-            ``(nets,)`` in float64: fraction correct, or the mean over targets of ``1 - SS_res / SS_tot``.
+            ``(nets,)`` in float64: fraction correct, or the mean over targets of ``1 - SS_res / SS_tot``; NaN without
+            examples.
+
+        Raises:
+            InputError: for a regression target that never varies.
         """
-        if self.task == "regression":
+        self.check_targets("targets", targets)
+        if not len(targets):
+            value = outputs.new_full((len(outputs),), torch.nan, dtype=torch.float64)
+        elif self.task == "regression":
             residual = (outputs.double() - targets.double()).square().sum(1)
             total = (targets.double() - targets.double().mean(0)).square().sum(0)
             value = (1 - residual / total.clamp_min(torch.finfo(torch.float64).tiny)).mean(-1)
         else:
             value = (outputs.argmax(-1) == targets).double().mean(-1)
         return value.masked_fill(~outputs.isfinite().flatten(1).all(1), torch.nan)
+
+    def check_targets(self, name: str, targets: Tensor) -> None:
+        """Refuse targets by which the metric is not defined, as R2 is not by those of one example.
+
+        Args:
+            name: of the argument or the part of the data, for the message.
+            targets: as :meth:`score` takes them.
+
+        Raises:
+            InputError: for a regression target that never varies.
+        """
+        if self.task != "regression" or not len(targets):
+            return
+        constant = torch.nonzero((targets.amax(0) == targets.amin(0)).flatten())
+        if len(constant):
+            raise InputError(
+                f"{name}: got target {int(constant[0])} the same in all of {len(targets)} examples, by which no R2 can "
+                "be had; allowed are targets that vary, as of more examples or a larger share of them"
+            )
 
 
 def objective_for(task: str) -> Objective:
@@ -75,3 +105,15 @@ def objective_for(task: str) -> Objective:
     """
     check_choice("task", task, ("classification", "regression"))
     return Objective(task, "accuracy" if task == "classification" else "R2")
+
+
+def objective_of(splits: Splits) -> Objective:
+    """The objective of a data set, whose metric is defined on its validation and test parts.
+
+    Raises:
+        InputError: if it is not defined on one of them, which the message names.
+    """
+    objective = objective_for(splits.task)
+    for part, (_, y) in (("validation", splits.validation), ("test", splits.test)):
+        objective.check_targets(f"{splits.name}, {part} part", y)
+    return objective

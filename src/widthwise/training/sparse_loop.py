@@ -14,7 +14,7 @@ from widthwise.errors import DataError, InputError, check_finite
 from widthwise.training.config import TrainConfig
 from widthwise.training.divergence import Step, tell
 from widthwise.training.loop import Progress, order_of
-from widthwise.training.objective import objective_for
+from widthwise.training.objective import Objective, objective_for
 from widthwise.training.sparse_family import Rule, SparseFamily
 
 __all__ = ["calls", "evaluate_sparse", "load_progress", "save_progress", "train_sparse"]
@@ -55,12 +55,15 @@ def train_sparse(
         The progress at the end, the recorded curve in it.
 
     Raises:
-        InputError: if the data are empty, not finite, or do not fit together.
+        InputError: if the data are empty, not finite, or do not fit together, or no metric can be had on
+            ``validation``.
 
     Warns:
         DivergenceWarning: once an epoch in which networks leave the finite numbers; the others go on.
     """
     x, y = _checked(family, data)
+    if validation is not None:
+        _objective(validation[1]).check_targets("validation", validation[1])
     rates = torch.full((len(family),), config.lr) if rates is None else rates
     progress = progress or Progress()
     rule = rule or Rule(config.momentum, config.weight_decay)
@@ -116,7 +119,11 @@ def evaluate_sparse(family: SparseFamily, data: Pair, *, chunk: int = 2000) -> T
     """Accuracy, or for float targets R2, of each network on a whole set: ``(nets,)`` in float64; NaN if diverged."""
     x, y = data
     outputs = [family.forward(family.prepared(part)) for part in torch.split(x, chunk)]
-    return objective_for("regression" if y.is_floating_point() else "classification").score(torch.cat(outputs, 1), y)
+    return _objective(y).score(torch.cat(outputs, 1), y)
+
+
+def _objective(y: Tensor) -> Objective:
+    return objective_for("regression" if y.is_floating_point() else "classification")
 
 
 def save_progress(path: str | os.PathLike[str], family: SparseFamily, progress: Progress) -> None:
