@@ -120,10 +120,11 @@ def test_the_command_prints_what_it_found(file, tmp_path):
     assert (tmp_path / "out" / "curve.svg").exists()
 
 
-def test_data_of_few_rows_are_enough(file, tmp_path):
-    np.savez(tmp_path / "few.npz", x=inputs()[:5].numpy(), y=np.arange(5.0))
-    few = ("--data", tmp_path / "few.npz", "--iterations", 2)
-    result = run(file, "--layer", "0", "--to", 8, *few, "--out", tmp_path / "out")
+def test_a_test_part_of_one_row_is_enough_where_nothing_is_judged_by_it(file, tmp_path):
+    x, y = inputs().numpy(), np.arange(200.0)
+    np.savez(tmp_path / "own.npz", x=x[1:], y=y[1:], x_test=x[:1], y_test=y[:1])
+    own = ("--data", tmp_path / "own.npz", "--iterations", 2)
+    result = run(file, "--layer", "0", "--to", 8, *own, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
 
 
