@@ -1,55 +1,27 @@
-"""Finished runs in one SQLite file: written as they come, never twice, never half.
-
-A run is a frozen dataclass; its content hash is its name. Running the same config again finds the result. Sweeps keep
-here too which runs are being worked on and which have failed (:mod:`widthwise.sweep.claims`).
-"""
+"""The store itself: one connection, reads, and writes of all or nothing."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import hashlib
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from widthwise._atomic import made_folder
-from widthwise.errors import DataError, InputTypeError, check_path
+from widthwise.errors import DataError, check_path
+from widthwise.store.naming import canonical, run_hash
+from widthwise.store.schema import bring_up, foreign
 
-__all__ = ["Store", "run_hash"]
+__all__ = ["Store"]
 
 _LEAST = 512  # bytes of the smallest database
 _PATIENCE = 60.0  # seconds for which others may keep a store to themselves
 _PAUSE = 0.05  # seconds before an opening that met another is tried again
-_STEPS = (  # from each version to the next; a new store takes them all
-    (
-        "CREATE TABLE runs (hash TEXT PRIMARY KEY, kind TEXT NOT NULL, config TEXT NOT NULL, result TEXT NOT NULL, "
-        "finished REAL NOT NULL)",
-        "CREATE INDEX runs_kind ON runs (kind)",
-    ),
-    (
-        "ALTER TABLE runs ADD COLUMN seconds REAL",
-        "CREATE TABLE claims (hash TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL)",
-        "CREATE TABLE failures (hash TEXT NOT NULL, failed REAL NOT NULL, error TEXT NOT NULL, trace TEXT NOT NULL)",
-        "CREATE INDEX failures_hash ON failures (hash)",
-    ),
-)
-VERSION = len(_STEPS)
-
-
-def run_hash(config: Any) -> str:
-    """Content hash of a frozen dataclass: the same for equal configs in any process, 32 hexadecimal digits.
-
-    Raises:
-        InputTypeError: if ``config`` is not a dataclass instance of JSON values.
-    """
-    return hashlib.sha256(_canonical(config).encode()).hexdigest()[:32]
 
 
 class Store:
@@ -83,7 +55,7 @@ class Store:
         Raises:
             OSError: if the disk is full or the file cannot be written.
         """
-        rows = [(run_hash(c), kind, _canonical(c), json.dumps(r), time.time(), seconds) for c, r in results]
+        rows = [(run_hash(c), kind, canonical(c), json.dumps(r), time.time(), seconds) for c, r in results]
         with self.transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO runs (hash, kind, config, result, finished, seconds) VALUES (?, ?, ?, ?, ?, ?)",
@@ -171,7 +143,7 @@ class Store:
         The file is not opened: closing it would drop the locks that this process holds on it by other connections.
         """
         if self.path.exists() and 0 < self.path.stat().st_size < _LEAST:
-            raise self._foreign("it is shorter than any SQLite file")
+            raise foreign(self.path, "it is shorter than any SQLite file")
 
     def _opened(self) -> sqlite3.Connection:
         """A connection to a store of this version; whoever else is just opening or closing it is waited for."""
@@ -179,7 +151,7 @@ class Store:
         while True:
             db = sqlite3.connect(self._uri(), uri=True, timeout=_PATIENCE, isolation_level=None)
             try:
-                self._bring_up(db)
+                bring_up(db, self.path)
                 return db
             except sqlite3.OperationalError as error:  # not every lock that SQLite takes here has its patience
                 db.close()
@@ -197,9 +169,6 @@ class Store:
         logged = self.path.with_name(f"{self.path.name}-wal")
         return f"{self.path.absolute().as_uri()}?{'mode=ro' if logged.exists() else 'immutable=1'}"
 
-    def _foreign(self, reason: object) -> DataError:
-        return DataError(f"{self.path}: not a store of results ({reason}); move it away or choose another --out")
-
     def _damaged(self, what: str, got: object) -> DataError:
         return DataError(
             f"{self.path}: {what} is {got!r:.80}, not what was stored; move it away or choose another --out"
@@ -215,32 +184,6 @@ class Store:
             raise self._damaged("a run's config or result", text)
         return found
 
-    def _bring_up(self, db: sqlite3.Connection) -> None:
-        """Check the version and make the tables; in one transaction, so that two processes may start at once."""
-        db.execute("BEGIN")  # since the version is read in two steps
-        version = self._version(db)
-        db.execute("COMMIT")
-        if version == VERSION:
-            return
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("BEGIN IMMEDIATE")
-        for step in _STEPS[self._version(db) :]:
-            for statement in step:
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {VERSION}")
-        db.execute("COMMIT")
-
-    def _version(self, db: sqlite3.Connection) -> int:
-        """The store's version, 0 of a new one; with other tables than ours, views or triggers it is refused."""
-        version: int = db.execute("PRAGMA user_version").fetchone()[0]
-        tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if not 0 <= version <= VERSION or (version == 0 and tables):
-            reason = f"is a store of version {version}" if version else "is a database of another program"
-            raise DataError(f"{self.path}: {reason}; this widthwise writes version {VERSION}. Choose another --out.")
-        if version and _tables(db) != _expected(version):
-            raise self._foreign(f"its tables are not those of version {version}")
-        return version
-
     @contextmanager
     def _translating(self) -> Iterator[None]:
         try:
@@ -248,40 +191,8 @@ class Store:
         except sqlite3.OperationalError as error:
             raise OSError(f"{self.path}: {error}; what was stored before is kept") from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            raise self._foreign(error) from error
+            raise foreign(self.path, error) from error
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-
-def _tables(db: sqlite3.Connection) -> frozenset[tuple[object, ...]]:
-    """All that a database holds, but for SQLite's own statistics."""
-    rows = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'")
-    return frozenset(rows.fetchall())
-
-
-@functools.cache
-def _expected(version: int) -> frozenset[tuple[object, ...]]:
-    """What a store of a version holds."""
-    with closing(sqlite3.connect(":memory:")) as db:
-        for statement in (statement for step in _STEPS[:version] for statement in step):
-            db.execute(statement)
-        return _tables(db)
-
-
-def _canonical(config: Any) -> str:
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise InputTypeError(f"config: got {config!r}, allowed is an instance of a frozen dataclass")
-    named = {"type": type(config).__name__} | _fields(config)
-    try:
-        return json.dumps(named, sort_keys=True, allow_nan=False, default=_fields)
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(f"config: got {config!r}, allowed are fields of JSON values ({error})") from error
-
-
-def _fields(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass, those inside it to be asked for by JSON: no copies, unlike the library's own."""
-    if not dataclasses.is_dataclass(config) or isinstance(config, type):
-        raise TypeError(f"got {config!r:.100}")
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
