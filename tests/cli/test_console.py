@@ -95,6 +95,6 @@ def test_in_a_log_progress_is_a_line_now_and_then(
         for done in range(4):
             watch(done, 12, "[seeds]")
     assert capsys.readouterr().err.splitlines() == [
-        "61 s: [seeds], 8%",
-        "130 s: [seeds], 25%",
+        "61 s: [seeds], 8%, about 0:11:00 left",
+        "130 s: [seeds], 25%, about 0:06:27 left",
     ]

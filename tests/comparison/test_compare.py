@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from widthwise import checkpoint, data
-from widthwise.comparison import compare, execute
+from widthwise.comparison import compare, execute, group
 from widthwise.comparison.group import Workplace
 from widthwise.errors import DataError, InputError, InputTypeError
 from widthwise.executor import Done
@@ -242,6 +242,8 @@ def test_diverged_networks_are_said_and_ranked_last():
         ({"budget": 222, "base_width": 3}, InputError, "exactly one"),
         ({"factors": (1,)}, InputError, "factors: got 1"),
         ({"factors": (2, 2.1)}, InputError, "different widths"),
+        ({"factors": (2, 1e6)}, InputError, r"factors: got 1e\+06 at base width 3, whose 222 weights .* at most 74"),
+        ({"factors": (1e308,), "depth": 3}, InputError, "factors: got 1e.308 .* at most 80"),
         ({"seeds": 0}, InputError, "seeds: got 0"),
         ({"depth": -1}, InputError, "depth: got -1"),
         ({"activation": "rleu"}, InputError, "relu"),
@@ -258,6 +260,29 @@ def test_bad_arguments_are_named_before_anything_runs(arguments, error, message,
     with pytest.raises(error, match=message):
         compare(**{"data": "digits", "out": tmp_path / "out", **QUICK, **arguments})
     assert not (tmp_path / "out").exists()
+
+
+def test_the_widest_networks_that_are_allowed_are_compared():
+    found = compare("digits", factors=(74,), methods=("sparse", "snip"), seeds=1, train=TrainConfig(epochs=1))
+    assert {(row.width, row.weights) for row in found.rows} == {(3, 222), (222, 222)}
+    assert sum(row.method != "dense" for row in found.rows) == 2
+
+
+@pytest.mark.parametrize(("factors", "said"), [((8,), "factors: got width 24"), ((), "base_width: got width 3")])
+def test_networks_that_do_not_fit_into_memory_are_refused_before_any_is_trained(monkeypatch, tmp_path, factors, said):
+    monkeypatch.setattr("widthwise._memory.available_memory", lambda device: 2e5 if factors else 1e3)
+    monkeypatch.setattr(execute, "train_group", None)
+    with pytest.raises(InputError, match=f"{said}; training . networks of it, .* weights each, takes .* are free"):
+        compare("digits", **{**QUICK, "factors": factors})
+
+
+def test_an_epoch_that_takes_long_says_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(group, "_SAY_EVERY", 0.0)
+    seen = []
+    train = TrainConfig(epochs=1, batch_size=500)
+    compare("digits", factors=(), methods=("dense",), seeds=1, train=train, watch=lambda *a: seen.append(a))
+    shares = [done / total for done, total, _ in seen]
+    assert shares == pytest.approx([0, 500 / 1079, 1000 / 1079, 1])
 
 
 def test_an_output_folder_that_cannot_be_written(tmp_path):

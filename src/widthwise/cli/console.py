@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec
 
@@ -30,6 +31,8 @@ _err = Console(stderr=True)
 _USAGE = 2
 _NOBODY_READS = 141  # as of a command that the shell's own signal ends
 _EVERY = 60.0  # seconds between lines where there is no terminal to draw a bar on
+_LOOKS_BACK = 300.0  # seconds, of the bar's estimate: work that says nothing for longer has none
+_LONGEST = 1e10  # seconds: more is not told apart
 
 
 def friendly(command: Callable[P, None]) -> Callable[P, None]:
@@ -128,9 +131,9 @@ def as_options(**options: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
-    """A bar with an estimate of the time left, as a function ``(done, total, what)``; a line a minute into a file.
+    """A bar with an estimate of the time left, as a function ``(done, total, what)``.
 
-    A total may be infinite, while another process is waited for.
+    Into a file goes a line a minute. A total may be infinite, while another process is waited for.
     """
     if not _err.is_terminal:
         yield _lines()
@@ -143,7 +146,7 @@ def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_err, transient=True) as progress:
+    with Progress(*columns, console=_err, transient=True, speed_estimate_period=_LOOKS_BACK) as progress:
         task = progress.add_task("preparing", total=None)
 
         def watch(done: float, total: float, what: str) -> None:
@@ -157,15 +160,24 @@ def progress_bar() -> Iterator[Callable[[float, float, str], None]]:
 
 def _lines() -> Callable[[float, float, str], None]:
     began = told = time.monotonic()
+    first: tuple[float, float] | None = None
 
     def watch(done: float, total: float, what: str) -> None:
-        nonlocal told
+        nonlocal told, first
         now, share = time.monotonic(), "" if math.isinf(total) else f", {done / (total or 1):.0%}"
+        if share and first is None:
+            first = now, done
         if now - told >= _EVERY or not share:
             told = now
-            _err.print(f"{now - began:.0f} s: {what}{share}", soft_wrap=True, highlight=False, markup=False)
+            left = "" if first is None or not share else _left(now - first[0], done - first[1], total - done)
+            _err.print(f"{now - began:.0f} s: {what}{share}{left}", soft_wrap=True, highlight=False, markup=False)
 
     return watch
+
+
+def _left(seconds: float, done: float, to_do: float) -> str:
+    """An estimate of the time left from what was done in so many seconds."""
+    return f", about {timedelta(seconds=round(min(seconds * to_do / done, _LONGEST)))} left" if done > 0 else ""
 
 
 def words(option: str, text: str) -> tuple[str, ...]:

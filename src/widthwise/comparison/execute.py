@@ -6,6 +6,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
+
+from widthwise._memory import check_room
 from widthwise.comparison.group import Workplace, train_group
 from widthwise.comparison.plan import Plan, Run
 from widthwise.comparison.ways import BOTTLENECKS
@@ -21,6 +24,9 @@ Watch = Callable[[float, float, str], None]
 Group = tuple[Run, ...]
 
 _MEMORY = 2**28  # stacked weights a group may have; beside them stand gradients, momentum and masks
+_COPIES = 8  # of a network's weights: weights, gradients, momentum, masks, what is gone back to
+_DRAWING = 10  # copies while a mask is drawn or scored, of one network at a time
+_EXAMPLES = 2000  # that go through networks at a time
 _STEP_COST = 4e-4  # seconds a step takes however small the networks; only ratios of costs matter
 _WEIGHT_COST = 3e-10  # seconds a weight and example add to a step
 _WORTH_STARTING = 5.0  # seconds of work; starting a process takes about as long
@@ -42,11 +48,14 @@ def execute(
         watch: told the cost done, the total cost and what is being trained.
 
     Raises:
+        InputError: if networks would not fit into memory, before any is trained.
         OSError: if results cannot be written, or a worker process was killed; finished groups are stored.
     """
     runs = plan.runs(splits.fingerprint())
     with Store(place.store) as store:
         groups = _groups([run for run in runs if store.get(run) is None], plan, splits)
+    for group in groups:
+        _check_room(group, plan, splits, torch.device(device))
     costs = [_cost(group, plan, splits) for group in groups]
     meter = _Meter(costs, plan, groups, watch)
     if jobs is None:
@@ -75,6 +84,17 @@ def _shape(run: Run) -> tuple[int, str]:
     return run.width, run.method if run.method in BOTTLENECKS else ""
 
 
+def _check_room(group: Group, plan: Plan, splits: Splits, device: torch.device) -> None:
+    """Refuse a group whose weights, and whose units for the examples at a time, do not fit into memory."""
+    nets, width = len(group), group[0].width
+    own = weights_at(plan.architecture.build, width)
+    judged, measured = (min(_EXAMPLES, len(part[0])) for part in (splits.test, splits.train))
+    numbers = (_COPIES * nets + _DRAWING) * own + 2 * width * (nets * judged + measured)  # before and after a layer
+    name = "base_width" if width == plan.base_width else "factors"
+    what = f"{name}: got width {width}; training {nets} networks of it, {own:,} weights each,"
+    check_room(what, plan.torch_dtype.itemsize * numbers, "are narrower ones, or fewer seeds", device)
+
+
 def _cost(group: Group, plan: Plan, splits: Splits) -> float:
     weights = len(group) * weights_at(plan.architecture.build, group[0].width)
     steps = -(-len(splits.train[0]) // plan.train.batch_size) * plan.train.epochs
@@ -89,12 +109,12 @@ class _Meter:
         self._labels = [f"{len(g)} networks of width {g[0].width}" for g in groups]
         self._done = [0.0] * len(costs)
 
-    def at(self, group: int, epoch: int) -> None:
+    def at(self, group: int, epoch: float) -> None:
         """Note that a group has done so many epochs."""
         self._done[group] = self._costs[group] * epoch / self._epochs
         self._watch(sum(self._done), sum(self._costs), self._labels[group])
 
-    def heard(self, group: str, epoch: int) -> None:
+    def heard(self, group: str, epoch: float) -> None:
         """Note it of a group in another process."""
         self.at(int(group), epoch)
 

@@ -27,6 +27,7 @@ KIND = "network"
 NET = ("widthwise.net", 1)
 _CHECKPOINT = ("widthwise.unfinished", 1)
 _SAVE_EVERY = 5.0  # seconds
+_SAY_EVERY = 0.5
 _RECORDS = 20
 
 
@@ -60,7 +61,7 @@ def train_group(
     plan: Plan,
     splits: Splits,
     place: Workplace,
-    report: Callable[[int], None],
+    report: Callable[[float], None],
     device: torch.device | str = "cpu",
 ) -> None:
     """Train a group's networks together and store their results, all at once.
@@ -70,7 +71,7 @@ def train_group(
         plan: the comparison they belong to.
         splits: the data.
         place: where results and checkpoints are kept.
-        report: called with the number of epochs done.
+        report: called with the number of epochs done, now and then within an epoch too.
         device: where to compute.
     """
     nets = [make(run, plan, splits.train) for run in group]
@@ -99,6 +100,7 @@ def train_group(
             validation=validation,
             record_every=max(1, plan.train.epochs // _RECORDS),
             progress=progress,
+            after_step=_Reporter(report).maybe,
             after_epoch=after_epoch,
         )
     on_test = evaluate(family, test, objective).tolist()
@@ -118,6 +120,19 @@ def train_group(
     with Store(place.store) as store:
         store.put(KIND, zip(group, results, strict=True))
     path.unlink(missing_ok=True)
+
+
+class _Reporter:
+    """Says within an epoch, which may take long, how much of it is done; twice a second at most."""
+
+    def __init__(self, report: Callable[[float], None]) -> None:
+        self._report, self._last = report, time.monotonic()
+
+    def maybe(self, epochs: float) -> None:
+        """Say it if it has been long enough."""
+        if time.monotonic() - self._last >= _SAY_EVERY:
+            self._report(epochs)
+            self._last = time.monotonic()
 
 
 class _Saver:

@@ -108,7 +108,8 @@ class Plan:
         dtype: ``"float32"`` or ``"float64"``.
 
     Raises:
-        InputError: for an unknown method, a factor of at most 1, two factors of one width.
+        InputError: for an unknown method, a factor of at most 1 or of a width above the number of weights, two factors
+            of one width.
     """
 
     architecture: Architecture
@@ -132,12 +133,20 @@ class Plan:
             check_choice("scopes", method, methods_known())
             check_choice("scopes", scope, SCOPES)
         for factor in self.factors:
-            check_number("factors", factor, 1, low_open=True)
+            self._check_factor(check_number("factors", factor, 1, low_open=True))
         if len({self.base_width, *self.widths}) <= len(self.factors):
             raise InputError(
                 f"factors: got {self.factors} at base width {self.base_width}, allowed are factors of different widths"
             )
         self._check_budget()
+
+    def _check_factor(self, factor: float) -> None:
+        """Refuse a width at which the budget is less than a weight for each unit of one layer."""
+        if factor * self.base_width > self.budget:
+            raise InputError(
+                f"factors: got {factor:g} at base width {self.base_width}, whose {self.budget} weights are fewer than "
+                f"the units of so wide a layer; allowed is at most {self.budget // self.base_width}"
+            )
 
     def _check_budget(self) -> None:
         """Build the networks' shapes, so that a factory's own errors come before anything is written."""

@@ -50,6 +50,7 @@ def train(
     validation: Pair | None = None,
     record_every: int = 10,
     progress: Progress | None = None,
+    after_step: Callable[[float], None] | None = None,
     after_epoch: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Train every network of a family in place.
@@ -63,6 +64,7 @@ def train(
         validation: set on which the metric is recorded, if any.
         record_every: epochs between two records; the last epoch is always recorded.
         progress: where to go on from; the family must hold the state of that moment.
+        after_step: called with the epochs done, a fraction, after each step within an epoch.
         after_epoch: called with the progress after each epoch, to report or to save it.
 
     Returns:
@@ -87,7 +89,9 @@ def train(
 
     for epoch in range(progress.epoch, config.epochs):
         before = {} if lost.all() else _copied(family.state()), _copied(progress.momentum)
-        for _, step in steps(family, epoch, progress.momentum):
+        for number, (_, step) in enumerate(steps(family, epoch, progress.momentum)):
+            if number and after_step is not None:
+                after_step(epoch + number * config.batch_size / len(x))
             step()
         fresh = (family.lost() & ~lost).nonzero().flatten().tolist()
         if fresh:
