@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -209,6 +210,20 @@ def test_weights_drawn_anew_may_be_scaled_anew_but_what_ends_a_branch_must_be_am
         edge_of_chaos_(model, "relu")
     assert stabilize(bare).blocks == 9
     again(normed)  # the factor is in its BatchNorm
+
+
+def test_what_cannot_be_told_from_training_stays_refused_and_a_model_built_anew_takes_it():
+    build = partial(models.residual_mlp, in_features=8, out_features=2, width=8, depth=3)
+    model, fresh = build(), build()
+    done = stabilize(model)
+    model.load_state_dict(fresh.state_dict())
+    again(model)
+    for branch in done.branches:
+        model.get_submodule(branch.ends[0]).reset_parameters()
+    again(model)
+    new = build()
+    new.load_state_dict(model.state_dict())
+    assert stabilize(new).blocks == done.blocks
 
 
 def test_sparse_layers_remember_that_they_were_scaled():
