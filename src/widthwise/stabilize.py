@@ -60,9 +60,9 @@ def stabilize(model: nn.Module, branches: Branches | None = None) -> Stabilized:
     the way. The function is exactly that of a network with constant factors, and so are SNIP scores; under training
     the two part, because a smaller weight moves faster relative to its size. Call it once, after the weights are
     initialised: a second one is refused, for copies and after :func:`widthwise.load` too, unless
-    :mod:`widthwise.init` drew anew what was scaled. A ``state_dict`` does not tell, and weights that ``reset_parameters``,
-    :mod:`torch.nn.init` or ``load_state_dict`` put into a scaled model cannot be told from trained ones: it stays refused,
-    so put them into a model built anew.
+    :mod:`widthwise.init` drew anew what was scaled. A ``state_dict`` does not tell, and what ``reset_parameters``,
+    :mod:`torch.nn.init` or ``load_state_dict`` put into a scaled model cannot be told from trained weights: it stays
+    refused, so put them into a model built anew.
 
     Sums are found by tracing the forward pass. The residual branch is the side of a sum that has passed more layers;
     the shortcut may be the identity or a projection. The layers of :class:`torch.nn.TransformerEncoder` and its
