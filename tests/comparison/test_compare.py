@@ -268,6 +268,15 @@ def test_the_widest_networks_that_are_allowed_are_compared():
     assert sum(row.method != "dense" for row in found.rows) == 2
 
 
+def test_tables_of_few_features_take_the_factors_that_are_there_by_default():
+    table = torch.rand(60, 2, generator=torch.Generator().manual_seed(0))
+    train = TrainConfig(epochs=1)
+    found = compare((table, table.sum(1)), base_width=2, methods=("sparse",), seeds=1, train=train)
+    assert [(row.width, row.weights) for row in found.family("sparse")] == [(w, 6) for w in (2, 4, 8, 16, 32, 64)]
+    with pytest.raises(InputError, match="factors: got 33 at base width 2, whose 6 weights .* allowed is at most 32"):
+        compare((table, table.sum(1)), base_width=2, factors=(33,), train=train)
+
+
 @pytest.mark.parametrize(("factors", "said"), [((8,), "factors: got width 24"), ((), "base_width: got width 3")])
 def test_networks_that_do_not_fit_into_memory_are_refused_before_any_is_trained(monkeypatch, tmp_path, factors, said):
     monkeypatch.setattr("widthwise._memory.available_memory", lambda device: 2e5 if factors else 1e3)

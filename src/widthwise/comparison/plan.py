@@ -22,6 +22,7 @@ from widthwise.widening.sparse import shapes_of
 __all__ = ["Architecture", "Plan", "Run", "base_width_for"]
 
 RESULTS_VERSION = 1
+_ALWAYS_ALLOWED = 32  # the largest factor by default: few features leave a budget less than a weight a unit there
 _DTYPES = ("float32", "float64")
 SCOPES = ("global", "uniform", "erk", "balanced")
 
@@ -108,8 +109,8 @@ class Plan:
         dtype: ``"float32"`` or ``"float64"``.
 
     Raises:
-        InputError: for an unknown method, a factor of at most 1 or of a width above the number of weights, two factors
-            of one width.
+        InputError: for an unknown method, a factor of at most 1, or above 32 and of a width above the number of
+            weights, two factors of one width.
     """
 
     architecture: Architecture
@@ -142,10 +143,11 @@ class Plan:
 
     def _check_factor(self, factor: float) -> None:
         """Refuse a width at which the budget is less than a weight for each unit of one layer."""
-        if factor * self.base_width > self.budget:
+        most = max(self.budget // self.base_width, _ALWAYS_ALLOWED)
+        if factor > most:
             raise InputError(
                 f"factors: got {factor:g} at base width {self.base_width}, whose {self.budget} weights are fewer than "
-                f"the units of so wide a layer; allowed is at most {self.budget // self.base_width}"
+                f"the units of so wide a layer; allowed is at most {most}"
             )
 
     def _check_budget(self) -> None:
