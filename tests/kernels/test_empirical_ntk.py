@@ -63,6 +63,29 @@ class Branching(nn.Module):
         return out.square() if float(out.detach().square().sum()) > -1 else out
 
 
+class ByHand(nn.Module):
+    """It computes with its layers' weights, some of them or all, and does not call the layers."""
+
+    def __init__(self, call=False):
+        super().__init__()
+        self.inner, self.outer, self.call = nn.Linear(5, 4), nn.Linear(4, 2), call
+
+    def forward(self, x):
+        hidden = torch.tanh(functional.linear(x, self.inner.weight, self.inner.bias))
+        return self.outer(hidden) if self.call else functional.linear(hidden, self.outer.weight / 2, self.outer.bias)
+
+
+class Recurrent(nn.Module):
+    """PyTorch has no rule for its forward mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent, self.head = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.recurrent(x)[0][:, -1])
+
+
 MODELS = {
     "dense": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(inplace=True), nn.Linear(7, 3)), (5,)),
     "no bias, one output": (lambda: nn.Sequential(nn.Linear(5, 7, bias=False), nn.Tanh(), nn.Linear(7, 1)), (5,)),
@@ -83,6 +106,9 @@ MODELS = {
     "tokens": (TokensFlattened, (3, 4)),
     "bare": (lambda: Shallow(5, [0.5, 0.3, 0.2], 2, "tanh"), (5,)),
     "branching": (Branching, (3,)),
+    "by hand": (ByHand, (5,)),
+    "half by hand": (lambda: ByHand(call=True), (5,)),
+    "recurrent": (Recurrent, (4, 3)),
 }
 
 
@@ -117,12 +143,12 @@ def test_every_method_equals_a_loop_of_autograd(name, method):
     build, shape = MODELS[name]
     model = build().double()
     x, y = torch.randn(5, *shape, dtype=torch.float64), torch.randn(3, *shape, dtype=torch.float64)
-    if name in ("bare", "grouped, circular") and method == "layers":
+    if name in ("bare", "by hand", "grouped, circular") and method == "layers":
         with pytest.raises(InputError, match="method: got 'layers'"):
             empirical_ntk(model, x, method=method)
         return
-    if name == "branching" and method == "products":
-        with pytest.raises(RuntimeError, match="vmap"):
+    if name in ("branching", "recurrent") and method == "products":
+        with pytest.raises(RuntimeError, match="vmap|shape"):
             empirical_ntk(model, x, method=method)
         return
     for other in (None, y):
@@ -187,6 +213,64 @@ def test_order_is_that_of_execution():
     model, x = Reversed().double(), torch.randn(3, 3, dtype=torch.float64)
     hidden = model.early(x)
     close(empirical_ntk(model, x, train="last"), (hidden @ hidden.T + 1).detach())
+
+
+class BareReadout(nn.Module):
+    """A readout that the model itself owns, though its layer runs before; the layer is reused if asked for."""
+
+    def __init__(self, again=False):
+        super().__init__()
+        self.again = again
+        self.readout = nn.Parameter(torch.randn(2, 4))
+        self.layer = torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+
+    def forward(self, x):
+        out = torch.tanh(self.layer(x)) @ self.readout.T
+        return out + self.layer(x)[:, :2] if self.again else out
+
+
+@pytest.mark.parametrize(
+    ("again", "train", "last"), [(False, "first", False), (False, "last", True), (True, "last", False)]
+)
+def test_order_is_that_of_the_weights_use_not_of_the_modules_calls(again, train, last):
+    model, x = BareReadout(again).double(), torch.randn(3, 4, dtype=torch.float64)
+    found = empirical_ntk(model, x, train=train)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_((name == "readout") == last)
+    close(found, oracle(model, x))
+
+
+def test_a_layer_alone_may_be_parametrised():
+    model = torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)).double()
+    x = torch.randn(3, 4, dtype=torch.float64)
+    close(empirical_ntk(model, x, train="first"), oracle(model, x))
+
+
+class Bare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w, self.v = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(2, 4))
+
+    def forward(self, x):
+        return torch.tanh(x @ self.w.T) @ self.v.T
+
+
+class Around(Bare):
+    """Its own two weights with a layer between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.between = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.tanh(self.between(x @ self.w.T)) @ self.v.T
+
+
+@pytest.mark.parametrize("train", ["first", "last"])
+@pytest.mark.parametrize("build", [Bare, Around])
+def test_weights_of_several_layers_in_one_module_are_no_layer(build, train):
+    with pytest.raises(InputError, match=f"train: got '{train}', but the model itself owns .* several layers, v, w"):
+        empirical_ntk(build(), torch.randn(3, 3), train=train)
 
 
 def test_converges_to_the_infinite_width_kernel():

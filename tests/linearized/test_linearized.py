@@ -269,6 +269,27 @@ def test_features_of_a_sparse_network():
     assert tangent_features(model, x).shape == (3, 2, mask.kept + 8)
 
 
+@pytest.mark.parametrize("build", [lambda m: ww.linearize(m, difference=True), ww.linearized.Difference])
+def test_a_sparse_network_trains_by_its_own_tangent_kernel(build):
+    model = small()
+    ww.prune(model, 0.5, "magnitude")
+    x, _ = data(3)
+    net = build(model)
+    rows = [torch.autograd.grad(value, [*net.displacement.values()], retain_graph=True) for value in net(x).flatten()]
+    j = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows]).view(3, 2, -1)
+    torch.testing.assert_close(torch.einsum("ikp,jkp->ij", j, j) / 2, empirical_ntk(model, x))
+    assert list(net.state_dict()) == list(build(small()).state_dict())
+
+
+@pytest.mark.parametrize("build", [ww.linearize, ww.linearized.Difference])
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_of_a_wrapped_module_the_one_inside_is_taken(build, wrap):
+    model, (x, _) = small(), data(3)
+    found, wanted = build(wrap(model)), build(model)
+    assert list(found.state_dict()) == list(wanted.state_dict())
+    torch.testing.assert_close(found(x), wanted(x))
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_scikit_learn_contract():
     check_estimator(LinearizedDifferenceRegressor(width=30, random_state=0))

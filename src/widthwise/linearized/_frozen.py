@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from widthwise.errors import InputError, InputTypeError, check_type, outlined
+from widthwise.masks import Mask
+from widthwise.weights import unwrapped
 
 __all__ = ["Frozen", "flat_name"]
 
@@ -18,7 +20,7 @@ class Frozen(nn.Module):
     """A copy of a module in evaluation mode, whose parameters never move.
 
     Args:
-        model: any module with a parameter that requires gradients.
+        model: any module with a parameter that requires gradients; of a wrapped one the module inside.
 
     Attributes:
         model: the copy.
@@ -31,11 +33,16 @@ class Frozen(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        check_type("model", model, nn.Module)
+        model = unwrapped(check_type("model", model, nn.Module))
         self.trained = [name for name, p in model.named_parameters() if p.requires_grad]
         if not self.trained:
             raise InputError("model: none of its parameters requires gradients, allowed is at least one that does")
         self.model = copy.deepcopy(model).requires_grad_(False)
+        mask = Mask.of(model)
+        live = {} if mask is None else {part.name: mask[part.name] for part in mask.layers() if part.connectivity < 1}
+        self._masked = set(live)
+        for name, keep in live.items():
+            self.register_buffer(_live_name(name), keep.to(self.model.get_parameter(name).device), persistent=False)
         self.eval()
 
     def train(self, mode: bool = True) -> Frozen:
@@ -46,6 +53,11 @@ class Frozen(nn.Module):
     def origin(self) -> dict[str, Tensor]:
         """The parameters that required gradients, by name."""
         return {name: self.model.get_parameter(name) for name in self.trained}
+
+    def displaced(self, displacement: nn.ParameterDict) -> dict[str, Tensor]:
+        """The displacement by name, zero where the mask in force on the module removes a weight: those do not train."""
+        moved = {name: displacement[flat_name(name)] for name in self.trained}
+        return {n: d * self.get_buffer(_live_name(n)) if n in self._masked else d for n, d in moved.items()}
 
     def at(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
         """The output where the parameters are ``params``."""
@@ -64,6 +76,10 @@ class Frozen(nn.Module):
         with torch.no_grad():
             out: Tensor = self.model(x)
         return out
+
+
+def _live_name(name: str) -> str:
+    return f"live/{flat_name(name)}"
 
 
 def flat_name(name: str) -> str:

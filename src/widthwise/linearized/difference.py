@@ -29,7 +29,7 @@ class Difference(nn.Module):
 
     Args:
         model: any module with a parameter that requires gradients. It is copied and left as it is. The copy is in
-            evaluation mode, always.
+            evaluation mode, always. Weights that the mask in force on it removes do not train.
         eps: the scale of the targets, above 0.
 
     Attributes:
@@ -62,7 +62,8 @@ class Difference(nn.Module):
         Raises:
             InputError: if the module fails on the batch.
         """
-        moved = {name: p + self.eps * self.displacement[flat_name(name)] for name, p in self.base.origin().items()}
+        step = self.base.displaced(self.displacement)
+        moved = {name: p + self.eps * step[name] for name, p in self.base.origin().items()}
         with told(lambda: self.base.failure(x)):
             before = self.base(x)
             out: Tensor = (self.base.at(moved, x) - before) / self.eps

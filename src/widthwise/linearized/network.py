@@ -26,7 +26,7 @@ class Linearized(nn.Module):
 
     Args:
         model: any module with a parameter that requires gradients. It is copied and left as it is. The copy is in
-            evaluation mode, always.
+            evaluation mode, always. Weights that the mask in force on it removes do not train.
         difference: leave out u0, so that the network starts at zero and its training does not depend on it.
 
     Attributes:
@@ -65,7 +65,7 @@ class Linearized(nn.Module):
 
     def _pushed(self, function: Callable[[Params], Tensor]) -> tuple[Tensor, Tensor]:
         origin = self.base.origin()
-        tangent = {name: self.displacement[flat_name(name)] for name in origin}
+        tangent = self.base.displaced(self.displacement)
         with forward_mode():
             if self._forward_mode:
                 try:

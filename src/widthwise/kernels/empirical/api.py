@@ -41,7 +41,8 @@ def empirical_ntk(
             not meet.
         x1: examples ``(n1, ...)``.
         x2: examples ``(n2, ...)``; ``x1`` if omitted, and the result is then exactly symmetric.
-        train: which layers count: ``"all"``, or the ``"first"`` or ``"last"`` that has weights, in order of execution.
+        train: which layers count: ``"all"``, or the ``"first"`` or ``"last"`` that has weights, in order of their use;
+            a layer is a module that owns weights.
         outputs: ``"mean"`` over outputs, the scalar kernel that wide networks share, or ``"full"``, every pair.
         mask: the weights that count; by default the mask in force on the model.
         method: ``"jacobian"`` contraction, NTK-vector ``"products"``, the structured form of ``"layers"``, or
@@ -54,7 +55,8 @@ def empirical_ntk(
     Raises:
         InputTypeError: if an argument has the wrong type, or the data another dtype than the model.
         InputError: if the data are empty or not finite, no parameter counts, an example's output depends on chance or
-            on other examples, or the result is larger than memory.
+            on other examples, one module owns the weights of the first or last layer and of others, or the result
+            is larger than memory.
 
     Example:
         A linear model has the kernel ``x . x'``, and one more for the bias:

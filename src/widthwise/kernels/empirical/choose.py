@@ -50,7 +50,8 @@ def _cheapest(methods: list[Method], layers: LayerForm, x1: Tensor, x2: Tensor |
     least = min(counts.values())
     left = [method for method in methods if counts[method.name] <= _CLEAR * least]
     if len(left) == 1 or least < _SMALL:
-        return min(left, key=lambda method: counts[method.name])
+        by_count = sorted(methods, key=lambda method: counts[method.name])
+        return next(method for method in by_count if method.name != "products" or _follows(method, x1[:1], full))
     m = min(_SAMPLE, n1)
     estimates = {
         method.name: _seconds(method, x1[:m], full) * counts[method.name] / count(method.name, layers, m, m, full)
@@ -80,6 +81,15 @@ def count(name: str, layers: LayerForm, n1: int, n2: int, full: bool) -> float:
         else:
             total += (n1 + n2) * k * places * p * q
     return total + pairs * blocks * max(0, weights - covered)
+
+
+def _follows(method: Method, x: Tensor, full: bool) -> bool:
+    """Whether the model has rules for forward mode and for batches, which products alone cannot do without."""
+    try:
+        method.kernel(method.prepare(x), method.prepare(x), full)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _seconds(method: Method, x: Tensor, full: bool) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -56,7 +57,9 @@ class JacobianContraction:
     def _vectorised(self, x: Tensor) -> Params:
         outputs = outputs_of(self.subject)
         params = {name: p.detach() for name, p in self.subject.params.items()}
-        rows: Params = vmap(jacrev(lambda p, one: outputs(p, one[None])[0]), (None, 0))(params, x)
+        with warnings.catch_warnings():  # of operations that PyTorch batches one by one
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            rows: Params = vmap(jacrev(lambda p, one: outputs(p, one[None])[0]), (None, 0))(params, x)
         return rows
 
     def _one_by_one(self, x: Tensor) -> Params:

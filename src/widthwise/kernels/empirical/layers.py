@@ -122,6 +122,8 @@ class LayerForm:
             for hook in hooks:
                 hook.remove()
         edges = [edge for uses in seen.values() for _, edge in uses]
+        if not edges:  # of a model that computes with its layers' weights and never calls them
+            return {}
         deltas = [
             torch.autograd.grad(c, edges, retain_graph=c is not columns[-1], materialize_grads=True) for c in columns
         ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widthwise._finite import require_finite
@@ -56,12 +58,11 @@ def subject_of(model: nn.Module, x: Tensor, train: str, mask: Mask | None, *, ne
     model = unwrapped(model)
     check_examples("x1", x, model)
     _check_mode(model)
-    out, order = _trial(model, x[:2])
+    out = _trial(model, x[:2])
     params = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if train != "all":
-        owner = _layer(order, train)
-        own = {id(p) for p in owner.parameters(recurse=False)}
-        params = {name: p for name, p in params.items() if id(p) in own}
+        layer = _layer(model, x[:2], train)
+        params = {name: p for name, p in params.items() if name in layer}
     if needs_parameters and not any(p.numel() for p in params.values()):
         raise InputError(f"model: no parameter to train with train={train!r}, allowed is at least one with a gradient")
     return Subject(model, params, _live(model, params, mask), out.shape[1])
@@ -92,20 +93,13 @@ def _check_mode(model: nn.Module) -> None:
             raise InputError(f"model: layer {name!r} normalises over the batch, allowed is model.eval()")
 
 
-def _trial(model: nn.Module, x: Tensor) -> tuple[Tensor, list[nn.Module]]:
-    """The outputs on a few rows, and the modules that own parameters in the order in which they are called."""
-    order: list[nn.Module] = []
-    owners = [m for m in model.modules() if any(True for _ in m.parameters(recurse=False))]
-    hooks = [m.register_forward_pre_hook(lambda module, _: order.append(module)) for m in owners]
-    try:
-        with torch.no_grad(), told(lambda: f"model: fails on examples of shape {tuple(x.shape[1:])} and {x.dtype}"):
-            out = model(x)
-            again, alone = model(x), model(x[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _trial(model: nn.Module, x: Tensor) -> Tensor:
+    """The outputs on a few rows, ``(rows, k)``."""
+    with torch.no_grad(), told(lambda: f"model: fails on examples of shape {tuple(x.shape[1:])} and {x.dtype}"):
+        out = model(x)
+        again, alone = model(x), model(x[:1])
     if not isinstance(out, Tensor) or out.dim() < 1 or len(out) != len(x) or not out.is_floating_point():
-        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        got = f"{out.dtype} of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
         raise InputTypeError(f"model: its output is {got}, allowed is one floating tensor of shape (n, ...)")
     require_finite(out, model, x)
     slack = 1e3 * torch.finfo(out.dtype).eps * float(out.abs().max())
@@ -113,15 +107,64 @@ def _trial(model: nn.Module, x: Tensor) -> tuple[Tensor, list[nn.Module]]:
         raise InputError("model: two passes over the same rows differ, allowed is model.eval()")
     if float((out[:1] - alone).abs().max()) > slack:
         raise InputError("model: an example's output depends on the other examples, allowed is model.eval()")
-    return out.flatten(1) if out.dim() > 1 else out[:, None], order
+    return out.flatten(1) if out.dim() > 1 else out[:, None]
 
 
-def _layer(order: list[nn.Module], train: str) -> nn.Module:
-    """The first or the last layer: a module that owns weights of two or more dimensions, else any parameters."""
-    weighted = [m for m in order if any(is_weight(name, p) for name, p in m.named_parameters(recurse=False))] or order
+def _layer(model: nn.Module, x: Tensor, train: str) -> set[str]:
+    """The names of what the first or the last layer owns: a module with weights of two or more dimensions, else any.
+
+    Raises:
+        InputError: if no layer is used, or the first or last weight belongs to a module that has others elsewhere.
+    """
+    used = _in_order_of_use(model, x, last=train == "last")
+    weighted = [_plain(name) for name in used if is_weight(name, model.get_parameter(name))] or [*map(_plain, used)]
     if not weighted:
         raise InputError(f"train: got {train!r} for a model without a layer, allowed is 'all'")
-    return weighted[0 if train == "first" else -1]
+    owners = [_owner(name) for name in weighted]
+    owner = owners[0 if train == "first" else -1]
+    own = {name for name in weighted if _owner(name) == owner}
+    runs = sum(now == owner != before for before, now in zip([None, *owners], owners, strict=False))
+    if runs > 1 or (len(own) > 1 and len(own) == len(set(weighted))):
+        holder = f"module {owner!r}" if owner else "the model itself"
+        raise InputError(
+            f"train: got {train!r}, but {holder} owns the weights of several layers, {', '.join(sorted(own))}; "
+            "allowed is 'all', or a module for each layer"
+        )
+    return {name for name, _ in model.named_parameters() if _owner(_plain(name)) == owner}
+
+
+def _plain(name: str) -> str:
+    """The name of a parameter; of a part of a parametrised one that of the whole."""
+    layer, parametrised, part = f".{name}".partition(".parametrizations.")
+    return f"{layer}.{part.partition('.')[0]}".lstrip(".") if parametrised else name
+
+
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _in_order_of_use(model: nn.Module, x: Tensor, *, last: bool) -> list[str]:
+    """The names of the parameters that the output depends on, in the order of their first or their last use.
+
+    Operations are numbered as the forward pass makes them, so it does not matter which module uses a parameter.
+    """
+    copies = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
+    names = {id(copy): name for name, copy in copies.items()}
+    with torch.enable_grad():
+        out = functional_call(model, copies, (x,))
+    uses: dict[str, list[int]] = {}
+    left, seen = [out.grad_fn], set[Any]()
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for before, _ in node.next_functions:
+            name = names.get(id(getattr(before, "variable", None)))
+            if name is not None:
+                uses.setdefault(name, []).append(node._sequence_nr())
+            left.append(before)
+    return sorted(uses, key=lambda name: max(uses[name]) if last else min(uses[name]))
 
 
 def _live(model: nn.Module, params: dict[str, nn.Parameter], mask: Mask | None) -> dict[str, Tensor]:
