@@ -13,7 +13,7 @@ from benchmarks.faults.held import Watcher
 from benchmarks.faults.processes import Running
 from benchmarks.faults.tries import Count, Ground
 
-_LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+_LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))  # the one for processes with threads
 _BACK = 3600  # seconds
 
 

@@ -67,6 +67,20 @@ def test_what_pytorch_can_not_express_is_said_in_a_line_and_prints_nothing(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+class Doubled(nn.Module):
+    """Whose numbers are NumPy's on the way."""
+
+    def forward(self, x):
+        return torch.from_numpy(x.numpy() * 2)
+
+
+def test_numpy_on_the_way_is_expressed(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    to_onnx(Doubled(), tmp_path / "m.onnx", torch.ones(2, 3))
+    assert [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node] == ["Mul"]
+
+
 def test_what_can_not_be_exported_is_said_in_a_line_and_leaves_no_file(tmp_path, capfd):
     pytest.importorskip("onnxscript")
     model = nn.Sequential(SparseLinear(torch.eye(3)))

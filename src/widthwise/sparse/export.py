@@ -48,15 +48,22 @@ def to_onnx(model: nn.Module, path: Path, example: Tensor) -> None:
         dense(example)
     try:
         with _calm():
-            program = torch.onnx.export(
-                dense, (_pair(example),), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False
-            )
+            program = torch.onnx.export(_graph(dense, _pair(example)), (), dynamo=True, verbose=False)
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error.__cause__ or error).partition("\n")[0]
         raise InputError(f"model: no ONNX for {shape} ({reason})") from error
     assert program is not None  # as it is from PyTorch's older exporter
     with atomic_path(path) as part:
         program.save(part)
+
+
+def _graph(model: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """The model for a batch of any size; left to itself PyTorch before 2.8 keeps of several ways the example's."""
+    batch = ({0: torch.export.Dim("batch")},)
+    try:
+        return torch.export.export(model, (example,), dynamic_shapes=batch, strict=False)
+    except (RuntimeError, TypeError, ValueError):  # to read the code helps where NumPy is called
+        return torch.export.export(model, (example,), dynamic_shapes=batch, strict=True)
 
 
 def _pair(example: Tensor) -> Tensor:
