@@ -42,15 +42,20 @@ def choose(
     Raises:
         InputError: if the method is ``"etf"`` and there is no simplex or no reason for one.
     """
+    exact = target.precise
     if method in BASELINES:
-        V, b = BASELINES[method](target, M, generator)
-        return Choice(V, b, float(target.loss(V, b)))
+        V, b = BASELINES[method](exact, M, generator)
+        return Choice(V, b, float(exact.loss(V, b)))
     if method == "etf":
         V = _simplex(target, M, generator)
         return Choice(V, target.coefficients(V), float(target.least_loss(V)))
     starts = _starts(target, M, restarts, generator)
+    start = starts[int(target.least_loss(starts).argmin())]
+    start_loss = float(exact.least_loss(start))
     V = _descend(target, starts, iterations)
-    return Choice(V, target.coefficients(V), float(target.least_loss(starts).min()))
+    if float(exact.least_loss(V)) > start_loss:  # the descent gained less than its objective leaves out
+        V = start
+    return Choice(V, exact.coefficients(V), start_loss)
 
 
 def whitened(target: Target) -> bool:

@@ -28,9 +28,22 @@ from widthwise.compression.mehler import mehler
 from widthwise.duals.quadrature import Grid, hermite
 from widthwise.errors import InputError
 
-__all__ = ["GaussianLayer", "GaussianNeurons", "Layer", "Neurons", "UnitLayer", "UnitNeurons", "gram"]
+__all__ = [
+    "REACH",
+    "GaussianLayer",
+    "GaussianNeurons",
+    "Layer",
+    "Neurons",
+    "UnitLayer",
+    "UnitNeurons",
+    "cosines",
+    "directed",
+    "gram",
+    "panels",
+    "rest",
+]
 
-_REACH = 8.5  # standard deviations; 2e-17 of the mass lies beyond
+REACH = 8.5  # standard deviations; 2e-17 of the mass lies beyond
 _PANELS = 8
 _ORDER = 16  # Gauss-Legendre points a panel
 
@@ -69,9 +82,6 @@ class Layer(Protocol):
 
     def gram(self, other: Any = None) -> Tensor:
         """Return E[neuron_i neuron_j] against another layer of its kind or itself, shape (..., M, N)."""
-
-    def slopes(self) -> Tensor:
-        """Return E[phi'_i phi'_j], shape (..., M, M)."""
 
     def mean(self) -> Tensor:
         """Return E[neuron_i], shape (..., M)."""
@@ -112,11 +122,11 @@ class UnitLayer:
 
     def gram(self, other: UnitLayer | None = None) -> Tensor:
         """Return g(<u_i, v_j>)."""
-        return duals.g(self.activation, _cosines(self.rows) if other is None else self.rows @ other.rows.mT)
+        return duals.g(self.activation, cosines(self.rows) if other is None else self.rows @ other.rows.mT)
 
     def slopes(self) -> Tensor:
-        """Return g'(<u_i, u_j>)."""
-        return duals.dual_derivative(self.activation, 1.0, 1.0, _cosines(self.rows))
+        """Return E[phi'_i phi'_j] = g'(<u_i, u_j>), shape (..., M, M)."""
+        return duals.dual_derivative(self.activation, 1.0, 1.0, cosines(self.rows))
 
     def mean(self) -> Tensor:
         """Return E[phi(Z)] for every row."""
@@ -129,7 +139,8 @@ class GaussianNeurons:
 
     Attributes:
         activation: phi, continuous.
-        degree: where the series ends; at 32 the rest of a ReLU neuron without offset is 5e-4 of its power.
+        degree: where the series ends; at 32 the rest of a ReLU neuron without offset is 5e-4 of its power. Quick and
+            smooth, as descent wants it; what is reported comes from :class:`~.precise.PreciseNeurons`.
     """
 
     activation: Activation
@@ -137,13 +148,12 @@ class GaussianNeurons:
 
     def __call__(self, rows: Tensor) -> GaussianLayer:
         """Return the layer with these rows."""
-        u, mean = rows[..., :-1], rows[..., -1]
-        deviation = (u.square().sum(-1) + torch.finfo(rows.dtype).tiny).sqrt()
-        grid = _grid(self.activation.kinks, mean.detach(), deviation.detach())
+        (directions, deviation), mean = directed(rows), rows[..., -1]
+        grid = panels(self.activation.kinks, mean.detach(), deviation.detach())
         values = self.activation(mean.unsqueeze(-1) + deviation.unsqueeze(-1) * grid.nodes)
         series = hermite(values, grid, self.degree)
         power = (values.square() * grid.weights).sum(-1)
-        return GaussianLayer(u / deviation.unsqueeze(-1), deviation, torch.cat([series, _rest(power, series)]))
+        return GaussianLayer(directions, deviation, torch.cat([series, rest(power, series)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +173,7 @@ class GaussianLayer:
     def gram(self, other: GaussianLayer | None = None) -> Tensor:
         """Return E[neuron_i neuron_j]."""
         if other is None:
-            return mehler(_cosines(self.directions), self.series, self.series)
+            return mehler(cosines(self.directions), self.series, self.series)
         return mehler(self.directions @ other.directions.mT, self.series, other.series)
 
     def slopes(self) -> Tensor:
@@ -171,32 +181,39 @@ class GaussianLayer:
         order = torch.arange(1, len(self.series), dtype=self.series.dtype, device=self.series.device)
         deviation = self.deviation.clamp_min(1e-8 * float(self.deviation.max()))  # a constant neuron has no slope
         series = self.series[1:] * order.sqrt().view(-1, *[1] * deviation.dim()) / deviation
-        return mehler(_cosines(self.directions), series, series)
+        return mehler(cosines(self.directions), series, series)
 
     def mean(self) -> Tensor:
         """Return E[neuron_i]."""
         return self.series[0]
 
 
-def _cosines(rows: Tensor) -> Tensor:
+def cosines(rows: Tensor) -> Tensor:
     """Inner products of unit rows; that of a row with itself is not left to rounding."""
     same = torch.eye(rows.shape[-2], dtype=torch.bool, device=rows.device)
     return torch.where(same, 1.0, rows @ rows.mT)
 
 
-def _rest(power: Tensor, series: Tensor) -> Tensor:
+def rest(power: Tensor, series: Tensor) -> Tensor:
     """Root of the power beyond the series, shape (1, ..., M); 0 where that is rounding."""
-    rest = power - series.square().sum(0)
-    real = rest > 1e-14 * power
-    return torch.where(real, rest.where(real, torch.ones_like(rest)).sqrt(), 0).unsqueeze(0)
+    left = power - series.square().sum(0)
+    real = left > 1e-14 * power
+    return torch.where(real, left.where(real, torch.ones_like(left)).sqrt(), 0).unsqueeze(0)
 
 
-def _grid(kinks: tuple[float, ...], mean: Tensor, deviation: Tensor) -> Grid:
+def directed(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The directions and lengths of u in rows (u, m)."""
+    u = rows[..., :-1]
+    deviation = (u.square().sum(-1) + torch.finfo(rows.dtype).tiny).sqrt()
+    return u / deviation.unsqueeze(-1), deviation
+
+
+def panels(kinks: tuple[float, ...], mean: Tensor, deviation: Tensor, count: int = _PANELS) -> Grid:
     """Panels for every neuron of its own, split where its pre-activation crosses a kink."""
     x, w = (torch.from_numpy(part).to(mean) for part in np.polynomial.legendre.leggauss(_ORDER))
-    edges = torch.linspace(-_REACH, _REACH, _PANELS + 1, dtype=mean.dtype, device=mean.device)
+    edges = torch.linspace(-REACH, REACH, count + 1, dtype=mean.dtype, device=mean.device)
     crossings = torch.tensor(kinks, dtype=mean.dtype, device=mean.device) - mean.unsqueeze(-1)
-    moving = (crossings / deviation.unsqueeze(-1)).clamp(-_REACH, _REACH)
+    moving = (crossings / deviation.unsqueeze(-1)).clamp(-REACH, REACH)
     edges = torch.cat([edges.expand(*mean.shape, -1), moving], -1).sort(-1).values
     middle, half = (edges[..., 1:] + edges[..., :-1]) / 2, (edges[..., 1:] - edges[..., :-1]) / 2
     nodes = (middle.unsqueeze(-1) + half.unsqueeze(-1) * x).flatten(-2)

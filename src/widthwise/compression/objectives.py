@@ -11,7 +11,7 @@ from torch import Tensor
 from widthwise.activations import Activation, get
 from widthwise.compression.descent import Metric, Objective
 from widthwise.compression.linalg import explained
-from widthwise.compression.neurons import Layer, UnitNeurons
+from widthwise.compression.neurons import GaussianLayer, UnitLayer, UnitNeurons
 from widthwise.compression.target import Target
 
 __all__ = ["full_objective", "limit_energy"]
@@ -34,12 +34,13 @@ def full_objective(target: Target) -> Objective:
 
     def objective(V: Tensor) -> tuple[Tensor, Metric | None]:
         layer = target.neurons(V)
+        assert isinstance(layer, UnitLayer | GaussianLayer)  # the precise ones have no derivatives
         value, b = explained(layer.gram(), target.correlation_of(layer))
         return 1 - value / target.power, _metric(layer, b / target.power**0.5, target.neurons.activation)
 
     return objective
 
 
-def _metric(layer: Layer, b: Tensor, activation: Activation) -> Metric | None:
+def _metric(layer: UnitLayer | GaussianLayer, b: Tensor, activation: Activation) -> Metric | None:
     """The metric, which an activation with jumps does not have: its slopes have no second moment."""
     return None if activation.jumps else lambda: 2 * (b @ b.mT) * layer.slopes()

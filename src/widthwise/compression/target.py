@@ -12,7 +12,8 @@ from widthwise.activations import get
 from widthwise.activations.registry import ActivationLike
 from widthwise.compression._check import check_network, unit_rows
 from widthwise.compression.linalg import explained, pseudo_solve
-from widthwise.compression.neurons import Layer, Neurons, UnitNeurons
+from widthwise.compression.neurons import GaussianNeurons, Layer, Neurons, UnitNeurons
+from widthwise.compression.precise import PreciseNeurons
 
 __all__ = ["Target"]
 
@@ -57,6 +58,12 @@ class Target:
         rows, coefficients = check_network(W, a)
         known = get(activation)
         return cls(*unit_rows(rows, coefficients, known), UnitNeurons(known))
+
+    @cached_property
+    def precise(self) -> Target:
+        """The same, with expectations to many digits for what is reported; they have no derivatives."""
+        known = isinstance(self.neurons, GaussianNeurons)
+        return Target(self.W, self.a, PreciseNeurons(self.neurons.activation)) if known else self
 
     @cached_property
     def power(self) -> float:

@@ -137,7 +137,7 @@ def compress(
     check_integer("iterations", iterations)
     generator = torch.Generator().manual_seed(check_integer("seed", seed))
     chosen = choose(target, M, method, restarts=restarts, iterations=iterations, generator=generator)
-    return _result(target, chosen, whitening, like=W, flat=a.dim() == 1)
+    return _result(target.precise, chosen, whitening, like=W, flat=a.dim() == 1)
 
 
 def _problem(
