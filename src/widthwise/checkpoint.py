@@ -26,7 +26,7 @@ from widthwise.errors import DataError, InputError, InputTypeError, check_type, 
 from widthwise.masks import Mask
 from widthwise.models import Recipe, build, recipe_of
 from widthwise.sparse import files
-from widthwise.weights import check_has_values, is_bias
+from widthwise.weights import check_has_values, is_weight
 
 __all__ = ["about", "load", "save"]
 
@@ -105,7 +105,7 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
         raise _unusable(path, "its weights are of a kind of numbers that the model cannot hold") from error
     _mark_scaled(path, model, header.get(_SCALED, []))
     if masks:
-        shapes = {name: list(state[name].shape) for name in masks if name in state and not is_bias(name, state[name])}
+        shapes = {name: list(state[name].shape) for name in masks if name in state and is_weight(name, state[name])}
         Mask({name: unpack(path, name, masks[name], shape) for name, shape in shapes.items()}).apply(model)
     return model.eval()
 

@@ -1,6 +1,6 @@
 """Which parameters of a model are weights that pruning may cut, and which models it cannot reach.
 
-A weight is *prunable* if its parameter has two or more dimensions and is no bias.
+A weight is *prunable* if its parameter has two or more dimensions and is neither a bias nor a gain.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ __all__ = ["check_has_values", "check_not_sparse", "is_bias", "is_weight", "prun
 
 _NAMED_BIAS = re.compile(".*bias(es)?")
 _ABOUT_BIAS = re.compile(".*bias[^a-z].*")
+_NAMED_GAIN = re.compile("original0|.*_g")  # of weight normalisation, new and old
 
 
 def is_bias(name: str, parameter: Tensor) -> bool:
@@ -31,20 +32,32 @@ def is_bias(name: str, parameter: Tensor) -> bool:
     last = name.rpartition(".")[2]
     if _NAMED_BIAS.fullmatch(last):
         return True
-    return _ABOUT_BIAS.fullmatch(last) is not None and sum(size > 1 for size in parameter.shape) <= 1
+    return _ABOUT_BIAS.fullmatch(last) is not None and _is_vector(parameter)
 
 
 def is_weight(name: str, parameter: Tensor) -> bool:
-    """Whether pruning counts and cuts a parameter: it has two or more dimensions and is no bias."""
-    return parameter.dim() >= 2 and not is_bias(name, parameter)
+    """Whether pruning counts and cuts a parameter: it has two or more dimensions and is no bias, nor a gain.
+
+    A gain scales whole units, as those of ``weight_norm`` do, of shape (n, 1, ...): zeros in it are dead units.
+
+    >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 3))
+    >>> [name for name, parameter in layer.named_parameters() if is_weight(name, parameter)]
+    ['parametrizations.weight.original1']
+    """
+    gain = _NAMED_GAIN.fullmatch(name.rpartition(".")[2]) is not None and _is_vector(parameter)
+    return parameter.dim() >= 2 and not gain and not is_bias(name, parameter)
+
+
+def _is_vector(parameter: Tensor) -> bool:
+    return sum(size > 1 for size in parameter.shape) <= 1
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that pruning counts and cuts, by name in the model's order.
 
-    They have two or more dimensions and are no biases, such as ``bias_k`` of attention; tied ones come once; the last
-    layer is included. A model wrapped by ``torch.compile`` or ``DistributedDataParallel`` gives the names of the model
-    inside.
+    They have two or more dimensions and are no biases, such as ``bias_k`` of attention, nor the gains of
+    ``weight_norm``; tied ones come once; the last layer is included. A model wrapped by ``torch.compile`` or
+    ``DistributedDataParallel`` gives the names of the model inside.
 
     Raises:
         InputTypeError: if ``model`` is not a module.

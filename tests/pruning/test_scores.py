@@ -506,6 +506,16 @@ def test_only_what_is_named_a_bias_or_is_a_vector_about_one_is_a_bias():
     assert list(prunable(model)) == ["bias_matrix", "unbiased", "relative_bias_table", "weight"]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+@pytest.mark.parametrize("normed", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
+def test_gains_of_normed_weights_are_no_weights(normed):
+    """Half of a layer's gains removed would be half of its units dead."""
+    model = nn.Sequential(normed(nn.Conv2d(1, 16, 3)), nn.Flatten(), normed(nn.Linear(16, 1)))
+    assert [tuple(p.shape) for p in prunable(model).values()] == [(16, 1, 3, 3), (1, 16)]
+    prune(model, 0.5, "random", scope="uniform")
+    assert model[0].weight.flatten(1).any(1).sum() >= 15
+
+
 def test_a_weight_called_after_a_bias_is_no_bias_to_synflow():
     class Mine(nn.Module):
         def __init__(self):

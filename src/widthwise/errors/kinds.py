@@ -23,3 +23,7 @@ class CollapseError(InputError):
 
 class CollapseWarning(UserWarning):
     """The same as :class:`CollapseError`, where the caller asked for a warning only."""
+
+
+for kind in (InputError, InputTypeError, DataError, CollapseError, CollapseWarning):
+    kind.__module__ = "widthwise.errors"  # where users find them, and what traces call them

@@ -32,6 +32,7 @@ _SHORT = _Short()
 def outlined(got: Any) -> str:
     """What a caller passed, short enough to be read aloud: arrays by shape and dtype, anything else cut off.
 
+    >>> import torch
     >>> outlined(torch.ones(3, 2)), outlined("mlp")
     ('Tensor of shape (3, 2) and dtype torch.float32', "'mlp' of type str")
     """

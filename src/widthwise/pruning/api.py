@@ -45,7 +45,7 @@ def prune(
     initialised, call it on every rank: all take the mask of rank 0.
 
     Args:
-        model: any module; its prunable parameters have two or more dimensions and are no biases
+        model: any module; its prunable parameters have two or more dimensions and are neither biases nor gains
             (:func:`widthwise.prunable`). A sparse one (:func:`widthwise.sparsify`) is refused: make it dense first.
         sparsity: fraction of the prunable weights to remove, in [0, 1).
         method: name of a registered score, or a function ``(model, data, loss)`` to scores.
