@@ -533,6 +533,24 @@ def test_a_weight_called_after_a_bias_is_no_bias_to_synflow():
     assert found[0]["bias_matrix"].all()
 
 
+class Complex(nn.Module):
+    """Moduli of complex sums."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 6, dtype=torch.complex64))
+
+    def forward(self, x):
+        return (x.to(torch.complex64) @ self.weight.T).abs()
+
+
+@pytest.mark.parametrize("method", ["grasp", "ntk_sap", "obd", "snip", "synflow"])
+def test_complex_weights_are_refused_by_what_differentiates(method):
+    with pytest.raises(InputError, match="model: 'weight' is of torch.complex64, allowed are real weights"):
+        prune(Complex(), 0.5, method, (torch.randn(4, 6), torch.arange(4) % 3), loss)
+    assert prune(Complex(), 0.5, "magnitude").kept == 9
+
+
 def test_embeddings_with_sparse_gradients():
     model = nn.Sequential(nn.Embedding(9, 4, sparse=True), nn.Flatten(), nn.Linear(8, 3))
     tokens = torch.tensor([[0, 1], [2, 3], [0, 4]]), torch.tensor([0, 1, 2])

@@ -26,6 +26,7 @@ __all__ = [
     "mean_gradient",
     "mean_over",
     "output_of",
+    "real",
     "trainable",
 ]
 
@@ -62,13 +63,26 @@ def as_found(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(value)
 
 
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The prunable parameters, all of which must take part in autograd.
+def real(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The prunable parameters, all of which must be real numbers.
 
     Raises:
-        InputError: if one does not require gradients; the message names it.
+        InputError: if one is not; the message names it.
     """
     weights = prunable(model)
+    for name, weight in weights.items():
+        if weight.is_complex():
+            raise InputError(f"model: {name!r} is of {weight.dtype}, allowed are real weights, or method 'magnitude'")
+    return weights
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The prunable parameters, all of which must be real numbers that take part in autograd.
+
+    Raises:
+        InputError: if one is not or does not; the message names it.
+    """
+    weights = real(model)
     frozen = [name for name, weight in weights.items() if not weight.requires_grad]
     if frozen:
         raise InputError(f"model: {frozen[0]!r} does not require gradients; call requires_grad_(True) on it")

@@ -13,8 +13,8 @@ from widthwise.masks import Mask
 from widthwise.pruning.batches import Data
 from widthwise.pruning.collapse import cut_at
 from widthwise.pruning.flow import PathCount, example_input, flow
+from widthwise.pruning.gradients import real
 from widthwise.pruning.scores.registry import register_score
-from widthwise.weights import prunable
 
 __all__ = ["synflow"]
 
@@ -52,7 +52,7 @@ def synflow(model: nn.Module, data: Data | None = None, loss: Any = None) -> dic
         raise InputError("data: got None, but method 'synflow' needs the shape of an example; pass any (x, y)")
     weights = {
         name: check_finite(f"model: {name!r}", w.detach()).double().abs().requires_grad_()
-        for name, w in prunable(model).items()
+        for name, w in real(model).items()
     }
     with torch.enable_grad():
         total = _path_sum(model, weights, x)
