@@ -82,7 +82,7 @@ def compare(
         build: your own factory from a width to a module; by default a perceptron with ``depth`` hidden layers.
         budget: number of weights; some width must meet it exactly. By default that of ``base_width`` 3.
         base_width: width of the dense baseline, instead of a budget.
-        factors: widening factors; from 32 on no width may exceed the number of weights.
+        factors: widening factors; above 32 no width may exceed the number of weights.
         methods: ``"dense"``, ``"sparse"``, ``"linear_bottleneck"``, ``"nonlinear_bottleneck"``, and names of pruning
             scores. A width at which a method would leave a unit less than one weight is left out; the findings say so.
         seeds: networks of each kind.
